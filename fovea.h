@@ -1,0 +1,2 @@
+// Everything that Fovea offers to C++ programs.
+#pragma once
