@@ -1,0 +1,36 @@
+// Matrix products on pointers.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace fovea::kernels {
+
+/// A matrix operand: element (i, j) is `data[i*row + j*column]`. Strides are in elements, any sign,
+/// 0 too.
+template <class T>
+struct MatrixView {
+  T* data = nullptr;
+  std::int64_t row = 0, column = 0;
+};
+
+/// c[m, n] = Σ_k a[m, k] · b[k, n], T float or double.
+template <class T>
+struct GemmProblem {
+  std::int64_t m = 0, n = 0, k = 0;
+  MatrixView<const T> a;  ///< m × k
+  MatrixView<const T> b;  ///< k × n
+  MatrixView<T> c;        ///< m × n; overlaps neither a nor b
+};
+
+/// Bytes of scratch for the problem's extents and the loop slots `slots` (fovea::num_threads()).
+template <class T>
+std::size_t gemm_scratch(const GemmProblem<T>& problem, int slots);
+
+/// Fills c; k = 0 gives zeros. NaN and infinity propagate as in the formula. `scratch` is aligned
+/// to 64 bytes and has `gemm_scratch(problem, slots)` bytes. Runs in parallel over tiles of c
+/// (inside a parallel loop: serially); results do not depend on the number of threads.
+template <class T>
+void gemm(const GemmProblem<T>& problem, void* scratch, int slots);
+
+}  // namespace fovea::kernels
