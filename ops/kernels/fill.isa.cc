@@ -1,0 +1,7 @@
+#include "fovea/ops/kernels/isa.h"
+
+namespace fovea::kernels::FOVEA_ISA_NAMESPACE {
+
+void fill(Kernels& table) { add_elementwise(table); }
+
+}  // namespace fovea::kernels::FOVEA_ISA_NAMESPACE

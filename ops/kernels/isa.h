@@ -1,0 +1,13 @@
+// What the sources of one instruction set tell each other: each adds its loops to the table.
+#pragma once
+
+#include "fovea/ops/kernels/table.h"
+
+namespace fovea::kernels::FOVEA_ISA_NAMESPACE {
+
+void add_elementwise(Kernels& table);
+
+/// Only for machines that run this instruction set.
+void fill(Kernels& table);
+
+}  // namespace fovea::kernels::FOVEA_ISA_NAMESPACE

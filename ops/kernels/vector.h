@@ -1,0 +1,266 @@
+// The virtual vector: 64 bytes (16 f32 or 8 f64 lanes) in as many registers as the instruction set
+// needs. Lanes never mix except in `sum_lanes` and `max_lanes`, whose order is fixed, so that every
+// set with fused multiply-add gives the same bits.
+//
+// Everything here has internal linkage: no symbol is shared between instruction sets.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+
+#ifdef FOVEA_ISA_ARCH
+#include <xsimd/xsimd.hpp>
+#endif
+
+#define FOVEA_INLINE [[gnu::always_inline]] inline
+
+namespace fovea::kernels::FOVEA_ISA_NAMESPACE {
+namespace {
+
+template <class T>
+inline constexpr int kLanes = static_cast<int>(64 / sizeof(T));
+
+template <class T>
+inline constexpr T kInfinity = std::numeric_limits<T>::infinity();
+
+template <class T>
+struct FloatBits;
+template <>
+struct FloatBits<float> {
+  using Int = std::int32_t;
+  using Unsigned = std::uint32_t;
+  static constexpr int mantissa = 23, bias = 127;
+};
+template <>
+struct FloatBits<double> {
+  using Int = std::int64_t;
+  using Unsigned = std::uint64_t;
+  static constexpr int mantissa = 52, bias = 1023;
+};
+
+// Adding it rounds to an integer, which then stands in the lowest bits.
+template <class T>
+inline constexpr T kRoundingShift = sizeof(T) == 4 ? T(12582912.0) : T(6755399441055744.0);
+
+// ---- One register
+// -------------------------------------------------------------------------------------------------
+
+#ifdef FOVEA_ISA_ARCH
+
+template <class T>
+using Register = xsimd::batch<T, FOVEA_ISA_ARCH>;
+template <class T>
+using RegisterMask = xsimd::batch_bool<T, FOVEA_ISA_ARCH>;
+
+template <class T>
+FOVEA_INLINE Register<T> load_register(const T* p) {
+  return Register<T>::load_unaligned(p);
+}
+template <class T>
+FOVEA_INLINE void store_register(T* p, const Register<T>& x) {
+  x.store_unaligned(p);
+}
+
+// a·b + c, fused where the instruction set can. (xsimd's own does not fuse on AVX-512.)
+template <class T>
+FOVEA_INLINE Register<T> fma_register(const Register<T>& a, const Register<T>& b,
+                                      const Register<T>& c) {
+#ifdef __AVX512F__
+  if constexpr (sizeof(T) == 4) {
+    return _mm512_fmadd_ps(a, b, c);
+  } else {
+    return _mm512_fmadd_pd(a, b, c);
+  }
+#else
+  return xsimd::fma(a, b, c);
+#endif
+}
+
+template <class T>
+FOVEA_INLINE Register<T> max_register(const Register<T>& a, const Register<T>& b) {
+  return xsimd::max(a, b);
+}
+template <class T>
+FOVEA_INLINE Register<T> min_register(const Register<T>& a, const Register<T>& b) {
+  return xsimd::min(a, b);
+}
+template <class T>
+FOVEA_INLINE Register<T> select_register(const RegisterMask<T>& m, const Register<T>& a,
+                                         const Register<T>& b) {
+  return xsimd::select(m, a, b);
+}
+template <class T>
+FOVEA_INLINE bool any_register(const RegisterMask<T>& m) {
+  return xsimd::any(m);
+}
+
+// 2^n, where x = n + kRoundingShift and n is a normal exponent.
+template <class T>
+FOVEA_INLINE Register<T> power_of_two_register(const Register<T>& x) {
+  using Int = typename FloatBits<T>::Int;
+  const auto bits = xsimd::bitwise_cast<Register<Int>>(x) + Register<Int>(FloatBits<T>::bias);
+  return xsimd::bitwise_cast<Register<T>>(bits << FloatBits<T>::mantissa);
+}
+
+template <class T>
+inline constexpr int kRegisterLanes = static_cast<int>(Register<T>::size);
+
+#else
+
+template <class T>
+using Register = T;
+template <class T>
+using RegisterMask = bool;
+
+template <class T>
+FOVEA_INLINE T load_register(const T* p) {
+  return *p;
+}
+template <class T>
+FOVEA_INLINE void store_register(T* p, T x) {
+  *p = x;
+}
+template <class T>
+FOVEA_INLINE T fma_register(T a, T b, T c) {
+  return a * b + c;
+}
+template <class T>
+FOVEA_INLINE T max_register(T a, T b) {
+  return a > b ? a : b;
+}
+template <class T>
+FOVEA_INLINE T min_register(T a, T b) {
+  return a < b ? a : b;
+}
+template <class T>
+FOVEA_INLINE T select_register(bool m, T a, T b) {
+  return m ? a : b;
+}
+template <class T>
+FOVEA_INLINE bool any_register(bool m) {
+  return m;
+}
+template <class T>
+FOVEA_INLINE T power_of_two_register(T x) {
+  using Unsigned = typename FloatBits<T>::Unsigned;
+  const Unsigned bits = __builtin_bit_cast(Unsigned, x) + Unsigned{FloatBits<T>::bias};
+  return __builtin_bit_cast(T, bits << FloatBits<T>::mantissa);
+}
+
+template <class T>
+inline constexpr int kRegisterLanes = 1;
+
+#endif
+
+// ---- The vector
+// ---------------------------------------------------------------------------------------------------
+
+template <class T>
+struct Vec {
+  static constexpr int kRegisters = kLanes<T> / kRegisterLanes<T>;
+  Register<T> r[kRegisters];
+};
+
+template <class T>
+struct Mask {
+  RegisterMask<T> r[Vec<T>::kRegisters];
+};
+
+// y.r[i] = f(i) for all registers.
+template <class Y, class F>
+FOVEA_INLINE Y each_register(const F& f) {
+  Y y;
+#pragma GCC unroll 16
+  for (int i = 0; i < static_cast<int>(sizeof(y.r) / sizeof(y.r[0])); ++i) y.r[i] = f(i);
+  return y;
+}
+
+template <class T>
+FOVEA_INLINE Vec<T> load(const T* p) {
+  return each_register<Vec<T>>([&](int i) { return load_register(p + i * kRegisterLanes<T>); });
+}
+template <class T>
+FOVEA_INLINE void store(T* p, const Vec<T>& x) {
+#pragma GCC unroll 16
+  for (int i = 0; i < Vec<T>::kRegisters; ++i) store_register(p + i * kRegisterLanes<T>, x.r[i]);
+}
+template <class T>
+FOVEA_INLINE Vec<T> broadcast(T x) {
+  return each_register<Vec<T>>([&](int) { return Register<T>(x); });
+}
+
+template <class T>
+FOVEA_INLINE Vec<T> operator+(const Vec<T>& a, const Vec<T>& b) {
+  return each_register<Vec<T>>([&](int i) { return a.r[i] + b.r[i]; });
+}
+template <class T>
+FOVEA_INLINE Vec<T> operator-(const Vec<T>& a, const Vec<T>& b) {
+  return each_register<Vec<T>>([&](int i) { return a.r[i] - b.r[i]; });
+}
+template <class T>
+FOVEA_INLINE Vec<T> operator*(const Vec<T>& a, const Vec<T>& b) {
+  return each_register<Vec<T>>([&](int i) { return a.r[i] * b.r[i]; });
+}
+template <class T>
+FOVEA_INLINE Vec<T> operator/(const Vec<T>& a, const Vec<T>& b) {
+  return each_register<Vec<T>>([&](int i) { return a.r[i] / b.r[i]; });
+}
+template <class T>
+FOVEA_INLINE Vec<T> operator-(const Vec<T>& a) {
+  return each_register<Vec<T>>([&](int i) { return -a.r[i]; });
+}
+template <class T>
+FOVEA_INLINE Mask<T> operator<(const Vec<T>& a, const Vec<T>& b) {
+  return each_register<Mask<T>>([&](int i) { return a.r[i] < b.r[i]; });
+}
+template <class T>
+FOVEA_INLINE Mask<T> operator==(const Vec<T>& a, const Vec<T>& b) {
+  return each_register<Mask<T>>([&](int i) { return a.r[i] == b.r[i]; });
+}
+template <class T>
+FOVEA_INLINE Vec<T> fma(const Vec<T>& a, const Vec<T>& b, const Vec<T>& c) {
+  return each_register<Vec<T>>([&](int i) { return fma_register<T>(a.r[i], b.r[i], c.r[i]); });
+}
+// The second operand where either is NaN.
+template <class T>
+FOVEA_INLINE Vec<T> max(const Vec<T>& a, const Vec<T>& b) {
+  return each_register<Vec<T>>([&](int i) { return max_register<T>(a.r[i], b.r[i]); });
+}
+template <class T>
+FOVEA_INLINE Vec<T> min(const Vec<T>& a, const Vec<T>& b) {
+  return each_register<Vec<T>>([&](int i) { return min_register<T>(a.r[i], b.r[i]); });
+}
+// a where the mask is set, b elsewhere.
+template <class T>
+FOVEA_INLINE Vec<T> select(const Mask<T>& m, const Vec<T>& a, const Vec<T>& b) {
+  return each_register<Vec<T>>([&](int i) { return select_register<T>(m.r[i], a.r[i], b.r[i]); });
+}
+template <class T>
+FOVEA_INLINE bool any(const Mask<T>& m) {
+  bool found = false;
+#pragma GCC unroll 16
+  for (int i = 0; i < Vec<T>::kRegisters; ++i) found |= any_register<T>(m.r[i]);
+  return found;
+}
+
+// ((l0 + l8) + (l4 + l12)) + …: halves are folded until one lane is left.
+template <class T, class F>
+FOVEA_INLINE T fold_lanes(const Vec<T>& x, const F& f) {
+  T lanes[kLanes<T>];
+  store(lanes, x);
+  for (int n = kLanes<T> / 2; n > 0; n /= 2) {
+    for (int i = 0; i < n; ++i) lanes[i] = f(lanes[i], lanes[i + n]);
+  }
+  return lanes[0];
+}
+template <class T>
+FOVEA_INLINE T sum_lanes(const Vec<T>& x) {
+  return fold_lanes(x, [](T a, T b) { return a + b; });
+}
+template <class T>
+FOVEA_INLINE T max_lanes(const Vec<T>& x) {
+  return fold_lanes(x, [](T a, T b) { return a > b ? a : b; });
+}
+
+}  // namespace
+}  // namespace fovea::kernels::FOVEA_ISA_NAMESPACE

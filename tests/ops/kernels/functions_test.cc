@@ -1,0 +1,94 @@
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+#include <map>
+#include <vector>
+
+#include "each_isa.h"
+
+namespace fovea::kernels {
+namespace {
+
+template <class T>
+const Loops<T>& loops() {
+  if constexpr (sizeof(T) == 4) {
+    return kernels().f32;
+  } else {
+    return kernels().f64;
+  }
+}
+
+// Distance from the true value in units of the result's last place.
+template <class T>
+double ulps(T value, long double truth) {
+  const T rounded = static_cast<T>(truth);
+  if (value == rounded || (std::isnan(value) && std::isnan(rounded))) return 0;
+  const T unit =
+      std::nextafter(std::abs(rounded), std::numeric_limits<T>::infinity()) - std::abs(rounded);
+  return static_cast<double>(std::abs(static_cast<long double>(value) - truth) /
+                             static_cast<long double>(unit));
+}
+
+template <class T>
+std::vector<T> arguments(T low, T high) {
+  std::vector<T> x;
+  constexpr int kSteps = 100'003;
+  for (int i = 0; i <= kSteps; ++i) x.push_back(low + (high - low) * T(i) / T(kSteps));
+  for (const T special :
+       {T(0), T(-0.0), std::numeric_limits<T>::min(), std::numeric_limits<T>::denorm_min(),
+        std::numeric_limits<T>::max(), std::numeric_limits<T>::infinity()}) {
+    x.push_back(special);
+    x.push_back(-special);
+  }
+  x.push_back(std::numeric_limits<T>::quiet_NaN());
+  return x;
+}
+
+template <class T, class F>
+void check_function(MapFunction<T> Loops<T>::*member, const std::vector<T>& x, double most_ulps,
+                    const F& truth) {
+  std::map<bool, std::vector<T>> fused_results;
+  for_each_isa([&](Isa isa) {
+    std::vector<T> y(x.size());
+    (loops<T>().*member)(static_cast<std::int64_t>(x.size()), x.data(), y.data());
+    double worst = 0;
+    T where = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const double error = ulps(y[i], truth(static_cast<long double>(x[i])));
+      if (!(error <= worst)) worst = error, where = x[i];
+    }
+    CAPTURE(where);
+    CHECK(worst <= most_ulps);
+    if (!fuses(isa)) return;
+    const auto [first, inserted] = fused_results.try_emplace(true, y);
+    if (!inserted) CHECK(same_bits(first->second, y));
+  });
+}
+
+TEST_CASE_TEMPLATE("exp over the full range", T, float, double) {
+  const T reach = sizeof(T) == 4 ? T(110) : T(760);
+  const auto truth = [](long double x) { return std::exp(x); };
+  check_function<T>(&Loops<T>::exp, arguments<T>(-reach, reach), 1.5, truth);
+  check_function<T>(&Loops<T>::exp, arguments<T>(-1, 1), 1.5, truth);
+}
+
+TEST_CASE_TEMPLATE("tanh over the full range", T, float, double) {
+  const auto truth = [](long double x) { return std::tanh(x); };
+  check_function<T>(&Loops<T>::tanh, arguments<T>(-25, 25), 2.0, truth);
+  check_function<T>(&Loops<T>::tanh, arguments<T>(-1, 1), 2.0, truth);
+}
+
+TEST_CASE_TEMPLATE("lengths that are no multiple of the vector", T, float, double) {
+  for_each_isa([](Isa) {
+    for (std::int64_t n = 0; n < 40; ++n) {
+      std::vector<T> x(static_cast<std::size_t>(n) + 1, T(0)), y(x.size(), T(7));
+      loops<T>().exp(n, x.data(), y.data());
+      for (std::int64_t i = 0; i < n; ++i) CHECK(y[static_cast<std::size_t>(i)] == T(1));
+      CHECK(y.back() == T(7));
+    }
+  });
+}
+
+}  // namespace
+}  // namespace fovea::kernels
