@@ -1,0 +1,246 @@
+// What every elementwise op has in common. A row of the table is a struct that derives from Unary
+// or Binary and gives its name, doc, formula and derivative; broadcasting, tiles, gradients and
+// forward mode come from here.
+//
+//     struct Tanh : Unary<Tanh> {
+//       static constexpr std::string_view name = "tanh", doc = "y = tanh x";
+//       template <class T> T formula(T x) const { return math::tanh(x); }        // T: float,
+//       double, Dual of these Expr derivative(const Expr&, const Expr& y) const { return 1 -
+//       square(y); } …samples, rejects
+//     };
+//
+// Formulas run on one element at a time and call functions of `math`.
+#pragma once
+
+#include <array>
+#include <cmath>
+#include <concepts>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "fovea/ops/dual.h"
+#include "fovea/ops/op.h"
+
+namespace fovea {
+
+enum class Domain {
+  floats,   ///< f32, f64
+  numbers,  ///< f32, f64, i64
+  bools,    ///< bool
+  any,      ///< every dtype
+};
+
+namespace detail {
+
+/// Throws Error, naming `where`, unless both dtypes are in the domain and equal; the broadcast
+/// shape.
+TensorSpec infer_elementwise(std::string_view where, Domain domain, const TensorSpec& x);
+TensorSpec infer_elementwise(std::string_view where, Domain domain, const TensorSpec& a,
+                             const TensorSpec& b);
+
+// Integer arithmetic wraps around, as NumPy's does: signed overflow is undefined in C++.
+struct Wrapping {
+  std::int64_t value;
+  Wrapping(std::int64_t v) : value(v) {}
+  friend Wrapping operator+(Wrapping a, Wrapping b) { return wrap(bits(a) + bits(b)); }
+  friend Wrapping operator-(Wrapping a, Wrapping b) { return wrap(bits(a) - bits(b)); }
+  friend Wrapping operator*(Wrapping a, Wrapping b) { return wrap(bits(a) * bits(b)); }
+  friend Wrapping operator-(Wrapping a) { return wrap(0 - bits(a)); }
+  friend auto operator<=>(Wrapping a, Wrapping b) = default;
+
+ private:
+  static std::uint64_t bits(Wrapping a) { return static_cast<std::uint64_t>(a.value); }
+  static Wrapping wrap(std::uint64_t b) { return static_cast<std::int64_t>(b); }
+};
+
+// The type that a formula computes with, for elements of type T.
+template <class T>
+struct Compute {
+  using type = T;
+};
+template <>
+struct Compute<std::int64_t> {
+  using type = Wrapping;
+};
+
+template <class R>
+auto element(R result) {
+  if constexpr (std::same_as<R, Wrapping>) {
+    return result.value;
+  } else {
+    return result;
+  }
+}
+
+// out[i] = formula(in[0][i], …) for N operands of type T.
+template <class Row, class T, class Out, std::size_t N>
+void run_tile(const void* self, std::int64_t n, const TileOperand* in, void* out) {
+  using C = typename Compute<T>::type;
+  const Row& row = *static_cast<const Row*>(self);
+  auto* y = static_cast<Out*>(out);
+  [&]<std::size_t... K>(std::index_sequence<K...>) {
+    const std::array<const T*, N> x{static_cast<const T*>(in[K].data)...};
+    if ((in[K].single || ...)) {
+      const std::array<std::int64_t, N> step{in[K].single ? 0 : 1 ...};
+      for (std::int64_t i = 0; i < n; ++i) y[i] = element(row.formula(C(x[K][i * step[K]])...));
+    } else {
+      for (std::int64_t i = 0; i < n; ++i) y[i] = element(row.formula(C(x[K][i])...));
+    }
+  }
+  (std::make_index_sequence<N>());
+}
+
+// The tile of a row for elements of `dtype`. Out: void means the operands' own type.
+template <class Row, std::size_t N, Domain domain, class Out>
+TileKernel row_kernel(const Row* row, DType dtype) {
+  const auto kernel = [&]<class T>(std::type_identity<T>) -> TileKernel {
+    constexpr bool fits =
+        domain == Domain::any || (domain == Domain::bools && std::same_as<T, bool>) ||
+        (domain == Domain::numbers && !std::same_as<T, bool>) || std::floating_point<T>;
+    if constexpr (fits) {
+      using Result = std::conditional_t<std::same_as<Out, void>, T, Out>;
+      return {run_tile<Row, T, Result, N>, row};
+    } else {
+      return {};
+    }
+  };
+  return visit_dtype(dtype, kernel);
+}
+
+template <class Row>
+constexpr Domain domain_of() {
+  if constexpr (requires { Row::domain; }) {
+    return Row::domain;
+  } else {
+    return Domain::floats;
+  }
+}
+
+}  // namespace detail
+
+// The tangent of a row: its formula on dual numbers. Internal to forward mode, in no registry.
+template <class Row>
+struct UnaryTangent {
+  static constexpr std::string_view name = "tangent", doc = "forward-mode derivative of a row";
+  template <class T>
+  struct In {
+    T x, t;
+    static constexpr std::array<std::string_view, 2> names{"x", "t"};
+  };
+  template <class T>
+  using Out = Y<T>;
+  Row row;
+
+  Out<TensorSpec> infer(const In<TensorSpec>& in) const {
+    return {detail::infer_elementwise(Row::name, Domain::floats, in.x, in.t)};
+  }
+  TileKernel tile_kernel(std::span<const DType> in) const {
+    return detail::row_kernel<UnaryTangent, 2, Domain::floats, void>(this, in[0]);
+  }
+  template <class T>
+  T formula(T x, T t) const {
+    return row.formula(Dual<T>(x, t)).tangent;
+  }
+};
+
+template <class Row>
+struct BinaryTangent {
+  static constexpr std::string_view name = "tangent", doc = "forward-mode derivative of a row";
+  template <class T>
+  struct In {
+    T a, b, ta, tb;
+    static constexpr std::array<std::string_view, 4> names{"a", "b", "ta", "tb"};
+  };
+  template <class T>
+  using Out = Y<T>;
+  Row row;
+
+  Out<TensorSpec> infer(const In<TensorSpec>& in) const {
+    return {detail::infer_elementwise(Row::name, Domain::floats, in.a, in.b)};
+  }
+  TileKernel tile_kernel(std::span<const DType> in) const {
+    return detail::row_kernel<BinaryTangent, 4, Domain::floats, void>(this, in[0]);
+  }
+  template <class T>
+  T formula(T a, T b, T ta, T tb) const {
+    return row.formula(Dual<T>(a, ta), Dual<T>(b, tb)).tangent;
+  }
+};
+
+template <class Row>
+struct Unary {
+  template <class T>
+  using In = X<T>;
+  template <class T>
+  using Out = Y<T>;
+  static constexpr bool overwrites = true;
+
+  Out<TensorSpec> infer(const In<TensorSpec>& in) const {
+    return {detail::infer_elementwise(Row::name, detail::domain_of<Row>(), in.x)};
+  }
+  TileKernel tile_kernel(std::span<const DType> in) const {
+    return detail::row_kernel<Row, 1, detail::domain_of<Row>(), void>(&row(), in[0]);
+  }
+  In<Expr> vjp(const In<Expr>& in, const Out<Expr>& out, const Out<Expr>& d) const {
+    return {.x = d.y * row().derivative(in.x, out.y)};
+  }
+  Out<Expr> jvp(const In<Expr>& in, const Out<Expr>&, const In<Expr>& t) const {
+    return apply(UnaryTangent<Row>{row()}, {in.x, t.x}, Location());
+  }
+
+ private:
+  const Row& row() const { return static_cast<const Row&>(*this); }
+};
+
+// Two operands of one dtype, broadcast. A row gives `AB<Expr> derivative(a, b, y)`: ∂y/∂a and
+// ∂y/∂b.
+template <class Row>
+struct Binary {
+  template <class T>
+  using In = AB<T>;
+  template <class T>
+  using Out = Y<T>;
+  static constexpr bool overwrites = true, broadcasts = true;
+
+  Out<TensorSpec> infer(const In<TensorSpec>& in) const {
+    return {detail::infer_elementwise(Row::name, detail::domain_of<Row>(), in.a, in.b)};
+  }
+  TileKernel tile_kernel(std::span<const DType> in) const {
+    return detail::row_kernel<Row, 2, detail::domain_of<Row>(), void>(&row(), in[0]);
+  }
+  In<Expr> vjp(const In<Expr>& in, const Out<Expr>& out, const Out<Expr>& d) const {
+    const AB<Expr> partial = row().derivative(in.a, in.b, out.y);
+    return {.a = d.y * partial.a, .b = d.y * partial.b};
+  }
+  Out<Expr> jvp(const In<Expr>& in, const Out<Expr>&, const In<Expr>& t) const {
+    const auto or_zero = [](const Expr& tangent, const Expr& x) {
+      return tangent ? tangent : constant(x.dtype(), 0);
+    };
+    return apply(BinaryTangent<Row>{row()}, {in.a, in.b, or_zero(t.a, in.a), or_zero(t.b, in.b)},
+                 Location());
+  }
+
+ private:
+  const Row& row() const { return static_cast<const Row&>(*this); }
+};
+
+// Two operands of one dtype, broadcast; a bool each, so there is no gradient.
+template <class Row, Domain kDomain>
+struct Predicate {
+  template <class T>
+  using In = AB<T>;
+  template <class T>
+  using Out = Y<T>;
+  static constexpr bool broadcasts = true;
+
+  Out<TensorSpec> infer(const In<TensorSpec>& in) const {
+    return {{boolean, detail::infer_elementwise(Row::name, kDomain, in.a, in.b).shape}};
+  }
+  TileKernel tile_kernel(std::span<const DType> in) const {
+    return detail::row_kernel<Row, 2, kDomain, bool>(static_cast<const Row*>(this), in[0]);
+  }
+};
+
+}  // namespace fovea

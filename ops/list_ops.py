@@ -1,0 +1,25 @@
+"""Writes the source that registers every op found in the headers given: a struct whose body begins with its `name`.
+
+usage: list_ops.py HEADER… > builtin_ops.cc
+"""
+import pathlib
+import re
+import sys
+
+OP = re.compile(r"^struct (\w+)(?: : [^{]+)? \{\n  static constexpr std::string_view name =", re.MULTILINE)
+
+
+def main():
+    headers = [pathlib.PurePath(path) for path in sys.argv[1:]]
+    ops = {header: OP.findall(open(header, encoding="utf-8").read()) for header in headers}
+    print('#include "fovea/ops/registry.h"\n')
+    for header in (header for header in headers if ops[header]):
+        print(f'#include "fovea/ops/{header.name}"')
+    print("\nnamespace fovea {\n\nRegistry Registry::builtin() {\n  Registry registry;")
+    for header in headers:
+        for op in ops[header]:
+            print(f"  registry.add<{op}>();")
+    print("  return registry;\n}\n\n}  // namespace fovea")
+
+
+main()

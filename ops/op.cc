@@ -1,0 +1,91 @@
+#include "fovea/ops/op.h"
+
+#include <algorithm>
+
+#include "fovea/ops/define.h"
+#include "fovea/ops/evaluate.h"
+#include "fovea/tensor/format.h"
+
+namespace fovea {
+
+std::byte* Context::scratch(std::size_t bytes) {
+  if (!memory_ || memory_.nbytes() < bytes) {
+    memory_ = Tensor();  // give the old memory back first
+    memory_ = Tensor::empty(boolean, {static_cast<std::int64_t>(std::max(bytes, std::size_t{64}))});
+  }
+  return static_cast<std::byte*>(memory_.mutable_raw());
+}
+
+void check_arity(const OpType& type, std::span<const Op::MaybeSpec> in) {
+  const std::size_t fixed = type.inputs.size() - (type.variadic() ? 1 : 0);
+  if (in.size() < fixed || (in.size() > fixed && !type.variadic())) {
+    fail(type.name, "{} inputs; {}{} are required", in.size(), type.variadic() ? "at least " : "",
+         fixed);
+  }
+  for (std::size_t i = 0; i < in.size(); ++i) {
+    const Slot& slot = type.inputs[std::min(i, type.inputs.size() - 1)];
+    if (!in[i] && slot.arity != Arity::optional) {
+      fail(type.name, "input \"{}\" is missing; it is required", slot.name);
+    }
+  }
+}
+
+std::vector<Tensor> eval::apply(const Op& op, std::span<const Tensor> in,
+                                std::vector<bool> wanted) {
+  std::vector<Op::MaybeSpec> specs;
+  for (const Tensor& t : in) specs.push_back(t ? Op::MaybeSpec(spec_of(t)) : std::nullopt);
+  const std::vector<TensorSpec> outputs = op.infer(specs);
+  if (op.type().has_view) return {op.view(in[0]).copy()};
+  std::vector<Tensor> out;
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    const bool want = wanted.empty() || (i < wanted.size() && wanted[i]);
+    out.push_back(want ? Tensor::empty(outputs[i].dtype, outputs[i].shape) : Tensor());
+  }
+  Context context;
+  op.forward(context, in, out);
+  return out;
+}
+
+namespace detail {
+
+void lacks(const Op& op, std::string_view what) {
+  fail(op.type().name, "it has no {}; this op cannot be used so", what);
+}
+
+std::vector<TensorSpec> infer_by_decomposition(const Op& op, std::span<const Op::MaybeSpec> in) {
+  std::vector<Expr> placeholders;
+  for (const Op::MaybeSpec& spec : in) {
+    placeholders.push_back(spec ? input("", spec->dtype, spec->shape) : Expr());
+  }
+  std::vector<TensorSpec> specs;
+  try {
+    for (const Expr& y : op.decomposition(placeholders)) specs.push_back(y.spec());
+  } catch (const Error& error) {
+    // What the user called is this op, not the one inside that refused.
+    throw Error(op.type().name,
+                error.diagnostics().front().op + ": " + error.diagnostics().front().text);
+  }
+  return specs;
+}
+
+void forward_by_decomposition(const Op& op, std::span<const Tensor> in, std::span<Tensor> out) {
+  std::vector<Expr> placeholders;
+  std::vector<Binding> bindings;
+  for (const Tensor& t : in) {
+    placeholders.push_back(t ? input("", t.dtype(), t.shape()) : Expr());
+    if (t) bindings.emplace_back(placeholders.back(), t);
+  }
+  std::vector<Expr> wanted;
+  const std::vector<Expr> all = op.decomposition(placeholders);
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    if (out[i]) wanted.push_back(all[i]);
+  }
+  const std::vector<Tensor> results = evaluate(wanted, bindings);
+  for (std::size_t i = 0, next = 0; i < out.size(); ++i) {
+    if (out[i]) out[i].copy_from(results[next++]);
+  }
+}
+
+}  // namespace detail
+
+}  // namespace fovea
