@@ -57,10 +57,18 @@ void require_dtype(const Tensor& t) {
 
 }  // namespace
 
+const std::shared_ptr<const Tensor::Layout>& Tensor::scalar_layout() {
+  static const auto* layout = new std::shared_ptr<const Layout>(std::make_shared<const Layout>());
+  return *layout;
+}
+
+void Tensor::set_layout(const Shape& shape, Strides strides) {
+  layout_ = std::make_shared<const Layout>(Layout{shape, std::move(strides)});
+}
+
 Tensor Tensor::empty(DType dtype, const Shape& shape) {
   Tensor t;
-  t.shape_ = shape;
-  t.strides_ = contiguous_strides(shape);
+  t.set_layout(shape, contiguous_strides(shape));
   t.dtype_ = dtype;
   t.defined_ = true;
   const std::size_t bytes = std::max(t.nbytes(), std::size_t{1});
@@ -132,8 +140,7 @@ Tensor Tensor::borrow(void* data, DType dtype, const Shape& shape, std::optional
   Tensor t;
   t.owner_ = std::move(owner);
   t.data_ = data;
-  t.shape_ = shape;
-  t.strides_ = strides ? *std::move(strides) : contiguous_strides(shape);
+  t.set_layout(shape, strides ? *std::move(strides) : contiguous_strides(shape));
   t.dtype_ = dtype;
   t.defined_ = true;
   return t;
@@ -150,9 +157,9 @@ bool Tensor::is_contiguous() const {
   if (numel() == 0) return true;
   std::int64_t stride = 1;
   for (std::int64_t axis = rank(); axis-- > 0;) {
-    if (shape_[axis] == 1) continue;
-    if (strides_[static_cast<std::size_t>(axis)] != stride) return false;
-    stride *= shape_[axis];
+    if (layout_->shape[axis] == 1) continue;
+    if (layout_->strides[static_cast<std::size_t>(axis)] != stride) return false;
+    stride *= layout_->shape[axis];
   }
   return true;
 }
@@ -162,7 +169,8 @@ bool Tensor::overlaps(const Tensor& other) const {
   const auto range = [](const Tensor& t) {
     std::int64_t low = 0, high = 0;
     for (std::int64_t axis = 0; axis < t.rank(); ++axis) {
-      const std::int64_t reach = (t.shape_[axis] - 1) * t.strides_[static_cast<std::size_t>(axis)];
+      const std::int64_t reach =
+          (t.shape()[axis] - 1) * t.strides()[static_cast<std::size_t>(axis)];
       (reach < 0 ? low : high) += reach;
     }
     const auto size = static_cast<std::int64_t>(size_of(t.dtype_));
@@ -187,7 +195,8 @@ T* Tensor::mutable_data() const {
 }
 
 void* Tensor::mutable_raw() const {
-  if (!writable_) fail("tensor", "{} {} is read-only memory; copy it to write", dtype_, shape_);
+  if (!writable_)
+    fail("tensor", "{} {} is read-only memory; copy it to write", dtype_, layout_->shape);
   return data_;
 }
 
@@ -195,14 +204,17 @@ template <Element T>
 T Tensor::at(std::initializer_list<std::int64_t> index) const {
   require_dtype<T>(*this);
   if (static_cast<std::int64_t>(index.size()) != rank()) {
-    fail("tensor", "{} indices for shape {}; {} are required", index.size(), shape_, rank());
+    fail("tensor", "{} indices for shape {}; {} are required", index.size(), layout_->shape,
+         rank());
   }
   std::int64_t offset = 0, axis = 0;
   for (std::int64_t i : index) {
-    if (i < -shape_[axis] || i >= shape_[axis]) {
-      fail("tensor", "index {} at axis {} of shape {}; it is out of range", i, axis, shape_);
+    if (i < -layout_->shape[axis] || i >= layout_->shape[axis]) {
+      fail("tensor", "index {} at axis {} of shape {}; it is out of range", i, axis,
+           layout_->shape);
     }
-    offset += (i < 0 ? i + shape_[axis] : i) * strides_[static_cast<std::size_t>(axis)];
+    offset +=
+        (i < 0 ? i + layout_->shape[axis] : i) * layout_->strides[static_cast<std::size_t>(axis)];
     ++axis;
   }
   return static_cast<const T*>(data_)[offset];
@@ -210,7 +222,7 @@ T Tensor::at(std::initializer_list<std::int64_t> index) const {
 
 double Tensor::item() const {
   if (!defined_ || numel() != 1) {
-    fail("item", "a tensor of shape {}; exactly one element is required", shape_);
+    fail("item", "a tensor of shape {}; exactly one element is required", layout_->shape);
   }
   return visit_dtype(dtype_, [&]<class T>(std::type_identity<T>) {
     return static_cast<double>(*static_cast<const T*>(data_));
@@ -227,8 +239,8 @@ std::vector<T> Tensor::to_vector() const {
 
 Tensor Tensor::transpose(std::span<const std::int64_t> perm) const {
   if (static_cast<std::int64_t>(perm.size()) != rank()) {
-    fail("transpose", "perm {} for shape {}; {} axes are required", fmt::format("{}", perm), shape_,
-         rank());
+    fail("transpose", "perm {} for shape {}; {} axes are required", fmt::format("{}", perm),
+         layout_->shape, rank());
   }
   std::vector<Extent> extents;
   Strides strides;
@@ -237,8 +249,8 @@ Tensor Tensor::transpose(std::span<const std::int64_t> perm) const {
     const auto axis = static_cast<std::size_t>(normalize_axis("transpose", entry, rank()));
     if (seen[axis]) fail("transpose", "perm {} names axis {} twice", fmt::format("{}", perm), axis);
     seen[axis] = true;
-    extents.push_back(shape_[static_cast<std::int64_t>(axis)]);
-    strides.push_back(strides_[axis]);
+    extents.push_back(layout_->shape[static_cast<std::int64_t>(axis)]);
+    strides.push_back(layout_->strides[axis]);
   }
   return as_strided(Shape(std::move(extents)), std::move(strides));
 }
@@ -246,39 +258,39 @@ Tensor Tensor::transpose(std::span<const std::int64_t> perm) const {
 Tensor Tensor::slice(std::int64_t axis, std::optional<std::int64_t> start,
                      std::optional<std::int64_t> end, std::int64_t step) const {
   axis = normalize_axis("slice", axis, rank());
-  const SliceRange range = slice_range("slice", shape_[axis], start, end, step);
-  Strides strides = strides_;
+  const SliceRange range = slice_range("slice", layout_->shape[axis], start, end, step);
+  Strides strides = layout_->strides;
   const std::int64_t stride = strides[static_cast<std::size_t>(axis)];
   // With one element or none the step does not matter and might overflow.
   strides[static_cast<std::size_t>(axis)] = range.count > 1 ? stride * step : stride;
-  return as_strided(shape_.with(axis, range.count), std::move(strides),
+  return as_strided(layout_->shape.with(axis, range.count), std::move(strides),
                     range.count > 0 ? range.start * stride : 0);
 }
 
 Tensor Tensor::select(std::int64_t axis, std::int64_t index) const {
   axis = normalize_axis("select", axis, rank());
-  const std::int64_t extent = shape_[axis];
+  const std::int64_t extent = layout_->shape[axis];
   if (index < -extent || index >= extent) {
-    fail("select", "index {} at axis {} of {}; {} to {} are required", index, axis, shape_, -extent,
-         extent - 1);
+    fail("select", "index {} at axis {} of {}; {} to {} are required", index, axis, layout_->shape,
+         -extent, extent - 1);
   }
-  Strides strides = strides_;
+  Strides strides = layout_->strides;
   strides.erase(strides.begin() + axis);
   return as_strided(
-      shape_.without(axis), std::move(strides),
-      (index < 0 ? index + extent : index) * strides_[static_cast<std::size_t>(axis)]);
+      layout_->shape.without(axis), std::move(strides),
+      (index < 0 ? index + extent : index) * layout_->strides[static_cast<std::size_t>(axis)]);
 }
 
 Tensor Tensor::broadcast_to(const Shape& shape) const {
-  if (!broadcasts_to(shape_, shape)) {
-    fail("broadcast_to", "{} to {}; aligned to the right, extents must be equal or 1", shape_,
-         shape);
+  if (!broadcasts_to(layout_->shape, shape)) {
+    fail("broadcast_to", "{} to {}; aligned to the right, extents must be equal or 1",
+         layout_->shape, shape);
   }
   Strides strides(static_cast<std::size_t>(shape.rank()), 0);
   for (std::int64_t i = 1; i <= rank(); ++i) {
-    if (shape_[-i] == shape[-i]) {
+    if (layout_->shape[-i] == shape[-i]) {
       strides[static_cast<std::size_t>(shape.rank() - i)] =
-          strides_[static_cast<std::size_t>(rank() - i)];
+          layout_->strides[static_cast<std::size_t>(rank() - i)];
     }
   }
   return as_strided(shape, std::move(strides));
@@ -286,8 +298,8 @@ Tensor Tensor::broadcast_to(const Shape& shape) const {
 
 std::optional<Tensor> Tensor::reshape_view(const Shape& shape) const {
   if (shape.numel() != numel()) {
-    fail("reshape", "{} to {}: {} and {} elements; the numbers must be equal", shape_, shape,
-         numel(), shape.numel());
+    fail("reshape", "{} to {}: {} and {} elements; the numbers must be equal", layout_->shape,
+         shape, numel(), shape.numel());
   }
   if (numel() == 0 || is_contiguous()) return as_strided(shape, contiguous_strides(shape));
   // Match runs of axes of equal size; inside a run the old axes must lie behind each other.
@@ -295,11 +307,11 @@ std::optional<Tensor> Tensor::reshape_view(const Shape& shape) const {
   std::int64_t old_axis = 0, new_axis = 0;
   while (old_axis < rank() || new_axis < shape.rank()) {
     const std::int64_t old_begin = old_axis, new_begin = new_axis;
-    std::int64_t old_size = old_axis < rank() ? shape_[old_axis++].value() : 1;
+    std::int64_t old_size = old_axis < rank() ? layout_->shape[old_axis++].value() : 1;
     std::int64_t new_size = new_axis < shape.rank() ? shape[new_axis++].value() : 1;
     while (old_size != new_size) {
       if (old_size < new_size) {
-        old_size *= shape_[old_axis++];
+        old_size *= layout_->shape[old_axis++];
       } else {
         new_size *= shape[new_axis++];
       }
@@ -307,15 +319,15 @@ std::optional<Tensor> Tensor::reshape_view(const Shape& shape) const {
     std::int64_t stride = 1, expected = 0;
     bool first = true;
     for (std::int64_t axis = old_axis; axis-- > old_begin;) {
-      if (shape_[axis] == 1) continue;
-      const std::int64_t given = strides_[static_cast<std::size_t>(axis)];
+      if (layout_->shape[axis] == 1) continue;
+      const std::int64_t given = layout_->strides[static_cast<std::size_t>(axis)];
       if (first) {
         stride = given;
         first = false;
       } else if (given != expected) {
         return std::nullopt;
       }
-      expected = given * shape_[axis];
+      expected = given * layout_->shape[axis];
     }
     for (std::int64_t axis = new_axis; axis-- > new_begin;) {
       strides[static_cast<std::size_t>(axis)] = stride;
@@ -328,19 +340,18 @@ std::optional<Tensor> Tensor::reshape_view(const Shape& shape) const {
 Tensor Tensor::reshape(const Shape& shape) const {
   if (std::optional<Tensor> view = reshape_view(shape)) return *std::move(view);
   Tensor t = copy();
-  t.shape_ = shape;
-  t.strides_ = contiguous_strides(shape);
+  t.set_layout(shape, contiguous_strides(shape));
   return t;
 }
 
 Tensor Tensor::contiguous() const {
-  return is_contiguous() ? as_strided(shape_, contiguous_strides(shape_)) : copy();
+  return is_contiguous() ? as_strided(layout_->shape, contiguous_strides(layout_->shape)) : copy();
 }
 
 Tensor Tensor::copy() const { return astype(dtype_); }
 
 Tensor Tensor::astype(DType dtype) const {
-  Tensor t = empty(dtype, shape_);
+  Tensor t = empty(dtype, layout_->shape);
   visit_dtype(dtype, [&]<class To>(std::type_identity<To>) {
     visit_dtype(dtype_, [&]<class From>(std::type_identity<From>) {
       copy_elements<To, From>(*this, static_cast<To*>(t.data_));
@@ -350,7 +361,7 @@ Tensor Tensor::astype(DType dtype) const {
 }
 
 void Tensor::copy_from(const Tensor& source) const {
-  if (source.dtype_ != dtype_ || source.shape_ != shape_) {
+  if (source.dtype_ != dtype_ || source.shape() != layout_->shape) {
     fail("copy_from", "{} into {}; shapes and dtypes must be equal", to_string(spec_of(source)),
          to_string(spec_of(*this)));
   }
@@ -362,7 +373,7 @@ void Tensor::copy_from(const Tensor& source) const {
       return;
     }
     const auto* in = static_cast<const T*>(source.data_);
-    for_each_row(shape_, strides_, source.strides_,
+    for_each_row(layout_->shape, layout_->strides, source.strides(),
                  [&](std::int64_t to, std::int64_t from, std::int64_t n, std::int64_t to_stride,
                      std::int64_t from_stride) {
                    for (std::int64_t i = 0; i < n; ++i) {
@@ -380,8 +391,7 @@ Tensor Tensor::read_only() const {
 
 Tensor Tensor::as_strided(const Shape& shape, Strides strides, std::int64_t offset) const {
   Tensor t = *this;
-  t.shape_ = shape;
-  t.strides_ = std::move(strides);
+  t.set_layout(shape, std::move(strides));
   if (t.data_ != nullptr) {
     t.data_ =
         static_cast<std::byte*>(t.data_) + offset * static_cast<std::int64_t>(size_of(dtype_));

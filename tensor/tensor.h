@@ -60,12 +60,12 @@ class Tensor {
   bool defined() const { return defined_; }
   explicit operator bool() const { return defined_; }
   DType dtype() const { return dtype_; }
-  const Shape& shape() const { return shape_; }
-  std::int64_t rank() const { return shape_.rank(); }
-  std::int64_t numel() const { return shape_.numel(); }
+  const Shape& shape() const { return layout_->shape; }
+  std::int64_t rank() const { return shape().rank(); }
+  std::int64_t numel() const { return shape().numel(); }
   /// Of the elements, were they contiguous.
   std::size_t nbytes() const { return static_cast<std::size_t>(numel()) * size_of(dtype_); }
-  const Strides& strides() const { return strides_; }
+  const Strides& strides() const { return layout_->strides; }
   bool is_writable() const { return writable_; }
   /// Row-major without gaps. Axes of extent 1 do not count, nor do tensors without elements.
   bool is_contiguous() const;
@@ -122,15 +122,25 @@ class Tensor {
 
   /// This memory, not to be written through the result.
   Tensor read_only() const;
+  /// Points this view at other memory of the same layout, which it does not own. For plans, which
+  /// prepare views once.
+  void rebind(void* data) { data_ = data; }
   /// Same memory, dtype and numel; shape and strides given. For code that has checked them (plans,
   /// ops).
   Tensor as_strided(const Shape& shape, Strides strides, std::int64_t offset = 0) const;
 
  private:
+  struct Layout {
+    Shape shape;
+    Strides strides;
+  };
+  static const std::shared_ptr<const Layout>& scalar_layout();
+  void set_layout(const Shape& shape, Strides strides);
+
   std::shared_ptr<void> owner_;
   void* data_ = nullptr;
-  Shape shape_;
-  Strides strides_;
+  std::shared_ptr<const Layout> layout_ =
+      scalar_layout();  // shared, so that copies allocate nothing
   DType dtype_ = f32;
   bool defined_ = false;
   bool writable_ = true;
