@@ -1,0 +1,117 @@
+#include "fovea/graph/passes.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <unordered_map>
+
+#include "fovea/graph/rewrite.h"
+#include "fovea/ops/op.h"
+#include "fovea/tensor/format.h"
+
+namespace fovea {
+
+namespace {
+
+constexpr std::int64_t kLargestFolded = 1 << 16;  // elements
+
+bool runs(const OpType& type) { return type.has_forward || type.elementwise || type.has_view; }
+
+std::vector<Tensor> constant_inputs(std::span<const Expr> inputs) {
+  std::vector<Tensor> values;
+  for (const Expr& x : inputs) {
+    if (x && x.node().kind() != Node::Kind::constant) return {};
+    values.push_back(x ? x.node().value() : Tensor());
+  }
+  return values;
+}
+
+// Text that is equal for equal nodes; empty for nodes that are not merged.
+std::string key_of(const Node& node, std::span<const Expr> inputs) {
+  if (node.kind() == Node::Kind::input) return {};
+  if (node.kind() == Node::Kind::constant) {
+    const Tensor& value = node.value();
+    if (value.numel() != 1) return {};
+    const auto* bytes = static_cast<const char*>(value.raw());
+    return format("={}:", to_string(spec_of(value))) + std::string(bytes, size_of(value.dtype()));
+  }
+  std::string key(node.op().type().name);
+  for (const auto& [name, value] : node.op().attributes()) {
+    key += format(" {}={}", name, to_string(value));
+  }
+  for (const Expr& x : inputs) {
+    key += x ? format("|{}.{}", static_cast<const void*>(&x.node()), x.output()) : "|";
+  }
+  return key;
+}
+
+std::vector<Expr> outputs_of(const std::shared_ptr<const Node>& node) {
+  std::vector<Expr> outputs;
+  for (std::size_t o = 0; o < node->outputs().size(); ++o) {
+    outputs.emplace_back(node, static_cast<std::int64_t>(o));
+  }
+  return outputs;
+}
+
+}  // namespace
+
+std::vector<Expr> expand_decompositions(std::span<const Expr> exprs) {
+  std::vector<Expr> current(exprs.begin(), exprs.end());
+  for (bool changed = true; changed;) {
+    changed = false;
+    current = rewrite(current,
+                      [&](const std::shared_ptr<const Node>& node,
+                          std::span<const Expr> inputs) -> std::vector<Expr> {
+                        if (node->kind() != Node::Kind::op || runs(node->op().type())) return {};
+                        changed = true;
+                        const LocationScope scope(node->location());
+                        return node->op().decomposition(inputs);
+                      });
+  }
+  return current;
+}
+
+std::vector<Expr> fold_constants(std::span<const Expr> exprs) {
+  return rewrite(exprs,
+                 [](const std::shared_ptr<const Node>& node,
+                    std::span<const Expr> inputs) -> std::vector<Expr> {
+                   if (node->kind() != Node::Kind::op || inputs.empty()) return {};
+                   for (const TensorSpec& spec : node->outputs()) {
+                     if (spec.shape.numel() > kLargestFolded) return {};
+                   }
+                   const std::vector<Tensor> values = constant_inputs(inputs);
+                   if (values.empty()) return {};
+                   const LocationScope scope(node->location());
+                   std::vector<Expr> results;
+                   try {
+                     for (Tensor& value : eval::apply(node->op(), values)) {
+                       results.push_back(constant(std::move(value)));
+                     }
+                   } catch (const Error&) {
+                     return {};  // refused values are an error of the run, with its place
+                   }
+                   return results;
+                 });
+}
+
+std::vector<Expr> merge_equal(std::span<const Expr> exprs) {
+  std::unordered_map<std::string, std::vector<Expr>> known;
+  return rewrite(exprs,
+                 [&](const std::shared_ptr<const Node>& node,
+                     std::span<const Expr> inputs) -> std::vector<Expr> {
+                   std::string key = key_of(*node, inputs);
+                   if (key.empty()) return {};
+                   const auto [found, is_new] = known.try_emplace(std::move(key));
+                   if (!is_new) return found->second;
+                   const bool kept =
+                       std::ranges::equal(inputs, node->inputs(),
+                                          [](const Expr& a, const Expr& b) { return same(a, b); });
+                   const LocationScope scope(node->location());
+                   found->second = kept ? outputs_of(node)
+                                        : apply(node->op_pointer(), {inputs.begin(), inputs.end()},
+                                                node->location());
+                   return found->second;
+                 });
+}
+
+}  // namespace fovea

@@ -1,0 +1,21 @@
+// Passes over expressions that keep their values.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "fovea/ops/expr.h"
+
+namespace fovea {
+
+/// Replaces ops that have only a decomposition by it.
+std::vector<Expr> expand_decompositions(std::span<const Expr> exprs);
+
+/// Computes what depends on constants only, unless the result is large or computing it fails (then
+/// it fails when run).
+std::vector<Expr> fold_constants(std::span<const Expr> exprs);
+
+/// Equal ops with equal attributes on the same inputs, and equal constants, become one.
+std::vector<Expr> merge_equal(std::span<const Expr> exprs);
+
+}  // namespace fovea
