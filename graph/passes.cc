@@ -35,7 +35,8 @@ std::string key_of(const Node& node, std::span<const Expr> inputs) {
     const auto* bytes = static_cast<const char*>(value.raw());
     return format("={}:", to_string(spec_of(value))) + std::string(bytes, size_of(value.dtype()));
   }
-  std::string key(node.op().type().name);
+  // Types of one name may come from several registries.
+  std::string key = format("{}", static_cast<const void*>(&node.op().type()));
   for (const auto& [name, value] : node.op().attributes()) {
     key += format(" {}={}", name, to_string(value));
   }

@@ -115,7 +115,8 @@ class OpOf final : public Op {
       for (const Tensor& t : in) dtypes.push_back(t.dtype());
       forward_by_tiles(context, a_.tile_kernel(dtypes), in, out[0]);
     } else if constexpr (HasView<A>) {
-      out[0].copy_from(a_.view(in[0]));
+      const Tensor seen = a_.view(in[0]);
+      out[0].copy_from(seen ? seen : a_.view(in[0].contiguous()));
     } else {
       forward_by_decomposition(*this, in, out);
     }

@@ -1,37 +1,60 @@
 // The contract of an op, with types erased: what graphs, executors, loaders and checkers use.
 //
-// Nobody derives from Op by hand. An op is a plain struct (see softmax.h for a complete one) and
-// `define.h` makes the Op of it. The members that such a struct may have:
+// Nobody derives from Op by hand. An op is a plain struct (softmax.h has a complete one), and
+// define.h makes the Op of it. The struct says
 //
-//   static constexpr std::string_view name, doc;           what models call it; one line
-//   template <class T> using In, Out;                      bundles: inputs and outputs (bundle.h)
-//   members, static constexpr std::tuple attributes;       attributes (attributes.h); both may be
-//   missing Out<TensorSpec> infer(const In<TensorSpec>&) const;    shape rule; throws Error.
-//   Without it: the decomposition's void forward(Context&, const In<Tensor>&, Out<Tensor>&) const;
-//   writes every element of each output that is not null.
-//                                                          Inputs may be strided; outputs are
-//                                                          row-major. Without it: the
-//                                                          decomposition's
-//   In<Expr> vjp(const In<Expr>& in, const Out<Expr>& out, const Out<Expr>& d) const;   gradients
-//   of the inputs; null for none.
-//                                                          Entries of `d` that have no cotangent
-//                                                          are null
-//   Out<Expr> decomposition(const In<Expr>&) const;        the same said with other ops
-//   Out<Expr> jvp(const In<Expr>& in, const Out<Expr>& out, const In<Expr>& t) const;   tangents of
-//   the outputs; null entries of `t`
-//                                                          are zero. Only where `linear`, a formula
-//                                                          and a decomposition are missing
-//   Tensor view(const Tensor& x) const;                    the result as a view of the first input
-//   (then no forward) std::size_t workspace(const In<TensorSpec>&) const;    bytes of scratch that
-//   forward will ask for static constexpr bool broadcasts = true;               gradients are
-//   summed down to their inputs' shapes by the engine static constexpr Linear linear =
-//   Linear::jointly;      or `each`: linear in each float input while the others are fixed static
-//   constexpr bool overwrites = true;               forward may be given an output that is one of
-//   its inputs, of
-//                                                          equal shape and dtype
+//   static constexpr std::string_view name, doc;
+//       what models call it; what it computes, in one line
+//
+//   template <class T> using In, Out;
+//       bundles (bundle.h): inputs and outputs
+//
+//   data members, static constexpr std::tuple attributes;
+//       attributes (attributes.h), if any
+//
+//   Out<TensorSpec> infer(const In<TensorSpec>&) const;
+//       shape rule, throws Error; without one, that of the decomposition
+//
+//   static std::vector<Sample<Op>> samples();
+//   static std::vector<Reject<Op>> rejects();
+//       at least two calls that must work and one that must be refused (sample.h)
+//
+// and how it is computed, one of
+//
+//   void forward(Context&, const In<Tensor>&, Out<Tensor>&) const;
+//       writes every element of each output that is not null; inputs may be strided, outputs are
+//       row-major
+//
+//   Tensor view(const Tensor& x) const;
+//       the result as a view of the first input, or a null Tensor where the strides of x allow
+//       none (x is made row-major then)
+//
+//   Out<Expr> decomposition(const In<Expr>&) const;
+//       the same said with other ops; beside a forward it is the reference in tests
+//
+// and, where they apply,
+//
+//   In<Expr> vjp(const In<Expr>& in, const Out<Expr>& out, const Out<Expr>& d) const;
+//       gradients of the inputs, null for none; entries of `d` without a cotangent are null.
+//       Without it, gradients come from the decomposition
+//
+//   Out<Expr> jvp(const In<Expr>& in, const Out<Expr>& out, const In<Expr>& t) const;
+//       tangents of the outputs; null entries of `t` are zero. Only for ops that are neither
+//       linear nor elementwise and have no decomposition
+//
+//   std::size_t workspace(const In<TensorSpec>&) const;
+//       bytes of scratch that forward will ask for
+//
+//   static constexpr bool broadcasts = true;
+//       gradients are summed down to their inputs' shapes by the engine
+//
+//   static constexpr Linear linear = Linear::jointly;
+//       or `each`: linear in each float input while the others are fixed
+//
+//   static constexpr bool overwrites = true;
+//       forward may be given an output that is one of its inputs, of equal shape and dtype
+//
 //   static constexpr std::string_view no_second_derivative = "why";
-//   static std::vector<Sample<Op>> samples();              at least two
-//   static std::vector<Reject<Op>> rejects();              at least one
 #pragma once
 
 #include <cstddef>
