@@ -2,6 +2,9 @@
 
 namespace fovea::kernels::FOVEA_ISA_NAMESPACE {
 
-void fill(Kernels& table) { add_elementwise(table); }
+void fill(Kernels& table) {
+  add_attention_forward(table);
+  add_elementwise(table);
+}
 
 }  // namespace fovea::kernels::FOVEA_ISA_NAMESPACE

@@ -5,6 +5,7 @@
 
 namespace fovea::kernels::FOVEA_ISA_NAMESPACE {
 
+void add_attention_forward(Kernels& table);
 void add_elementwise(Kernels& table);
 
 /// Only for machines that run this instruction set.

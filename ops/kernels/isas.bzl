@@ -17,7 +17,7 @@ ISAS = {
 }
 
 def isa_libraries(name, srcs, deps, visibility):
-    """A library `name` of all sets, and one `name_<isa>` for each.
+    """A library `name` of all sets, and `name_objects`, the objects themselves.
 
     Each is optimised in every build: without inlining, functions that sets have in common (std::, xsimd::) would be
     weak symbols, of which the linker keeps any one, and AVX would leak into the code for lesser machines.
@@ -32,10 +32,15 @@ def isa_libraries(name, srcs, deps, visibility):
                     (["-DFOVEA_ISA_ARCH=" + row.arch] if row.arch else []),
             linkstatic = 1,
             deps = deps,
-            visibility = visibility,
+            visibility = ["//visibility:private"],
         )
     native.cc_library(
         name = name,
         visibility = visibility,
         deps = [":" + name + "_" + isa for isa in ISAS],
+    )
+    native.filegroup(
+        name = name + "_objects",
+        srcs = [":" + name + "_" + isa for isa in ISAS],
+        visibility = visibility,
     )

@@ -17,9 +17,20 @@ enum class Isa : std::uint8_t;
 template <class T>
 using MapFunction = void (*)(std::int64_t n, const T* x, T* y);
 
+/// Queries that attention handles together: two virtual vectors of lanes.
+template <class T>
+inline constexpr std::int64_t kAttentionPanel = 128 / static_cast<std::int64_t>(sizeof(T));
+
 template <class T>
 struct Loops {
   MapFunction<T> exp = nullptr, tanh = nullptr;
+
+  /// Bytes of scratch for one panel of queries.
+  std::size_t (*attention_forward_scratch)(const AttentionProblem<T>&) = nullptr;
+  /// Fills the results of the panel that begins at `first_query`, a multiple of kAttentionPanel.
+  void (*attention_forward)(const AttentionProblem<T>&, const AttentionResult<T>&,
+                            std::int64_t batch, std::int64_t head, std::int64_t first_query,
+                            void* scratch) = nullptr;
 };
 
 struct Kernels {
@@ -27,5 +38,15 @@ struct Kernels {
   Loops<float> f32;
   Loops<double> f64;
 };
+
+/// `f32` or `f64`.
+template <class T>
+const Loops<T>& loops(const Kernels& table) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+    return table.f32;
+  } else {
+    return table.f64;
+  }
+}
 
 }  // namespace fovea::kernels

@@ -61,6 +61,11 @@ FOVEA_INLINE void store_register(T* p, const Register<T>& x) {
   x.store_unaligned(p);
 }
 
+template <class T>
+FOVEA_INLINE Register<T> broadcast_register(T x) {
+  return Register<T>(x);
+}
+
 // a·b + c, fused where the instruction set can. (xsimd's own does not fuse on AVX-512.)
 template <class T>
 FOVEA_INLINE Register<T> fma_register(const Register<T>& a, const Register<T>& b,
@@ -119,6 +124,10 @@ FOVEA_INLINE T load_register(const T* p) {
 template <class T>
 FOVEA_INLINE void store_register(T* p, T x) {
   *p = x;
+}
+template <class T>
+FOVEA_INLINE T broadcast_register(T x) {
+  return x;
 }
 template <class T>
 FOVEA_INLINE T fma_register(T a, T b, T c) {
@@ -208,6 +217,11 @@ FOVEA_INLINE Vec<T> operator/(const Vec<T>& a, const Vec<T>& b) {
 template <class T>
 FOVEA_INLINE Vec<T> operator-(const Vec<T>& a) {
   return each_register<Vec<T>>([&](int i) { return -a.r[i]; });
+}
+// The first operand is the same in all lanes.
+template <class T>
+FOVEA_INLINE Vec<T> fma(const Register<T>& a, const Vec<T>& b, const Vec<T>& c) {
+  return each_register<Vec<T>>([&](int i) { return fma_register<T>(a, b.r[i], c.r[i]); });
 }
 template <class T>
 FOVEA_INLINE Mask<T> operator<(const Vec<T>& a, const Vec<T>& b) {
