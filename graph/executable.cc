@@ -1,0 +1,278 @@
+#include "fovea/graph/executable.h"
+
+#include <algorithm>
+#include <unordered_set>
+
+#include "fovea/graph/passes.h"
+#include "fovea/graph/plan.h"
+#include "fovea/graph/rewrite.h"
+#include "fovea/tensor/format.h"
+
+namespace fovea {
+
+using plan::Home;
+using plan::kNone;
+using plan::Step;
+using plan::Value;
+
+namespace plan {
+
+// Memory of one call, and the tensors of every step, prepared.
+struct Frame {
+  explicit Frame(const Executable::Plan& plan);
+
+  struct StepTensors {
+    std::vector<Tensor> in, out;
+    std::vector<const void*> pointers;  // of a loop's operands
+  };
+  // A tensor that follows the memory of an input or output.
+  struct Follower {
+    Tensor* tensor;
+    std::int64_t bytes;  // from the first element
+    const void** pointer;
+  };
+
+  Tensor arena;
+  Context context;
+  std::vector<StepTensors> steps;
+  std::vector<std::vector<Follower>> of_input, of_output;
+  std::vector<Tensor> row_major;  // copies of inputs that are not
+};
+
+Frame::Frame(const Executable::Plan& plan)
+    : arena(Tensor::empty(boolean, {static_cast<std::int64_t>(plan.arena_bytes)})),
+      steps(plan.steps.size()),
+      of_input(plan.inputs.size()),
+      of_output(plan.outputs.size()),
+      row_major(plan.inputs.size()) {
+  context.scratch(plan.scratch_bytes);
+  auto* base = static_cast<std::byte*>(arena.mutable_raw());
+  const auto make = [&](std::size_t v, Tensor& tensor, const void** pointer) {
+    if (v == kNone) return;
+    const Value& value = plan.values[v];
+    const Value& root = plan.values[value.root];
+    const std::int64_t bytes = value.offset * static_cast<std::int64_t>(size_of(value.spec.dtype));
+    std::byte* memory = base;
+    if (root.home == Home::arena) memory = base + root.arena_offset + bytes;
+    if (root.home == Home::constant) {
+      memory = static_cast<std::byte*>(const_cast<void*>(plan.constants[root.index].raw())) + bytes;
+    }
+    // An empty tensor or one that follows may point anywhere for now.
+    tensor =
+        Tensor::borrow(static_cast<void*>(base), value.spec.dtype, value.spec.shape, value.strides);
+    tensor.rebind(memory);
+    if (pointer) *pointer = memory;
+    if (root.home == Home::input) of_input[root.index].push_back({&tensor, bytes, pointer});
+    if (root.home == Home::output) of_output[root.index].push_back({&tensor, bytes, pointer});
+  };
+  for (std::size_t s = 0; s < steps.size(); ++s) {
+    const Step& step = plan.steps[s];
+    StepTensors& tensors = steps[s];
+    tensors.in.resize(step.in.size());
+    tensors.out.resize(step.out.size());
+    tensors.pointers.resize(step.in.size());
+    for (std::size_t i = 0; i < step.in.size(); ++i) {
+      make(step.in[i], tensors.in[i], &tensors.pointers[i]);
+    }
+    for (std::size_t o = 0; o < step.out.size(); ++o) make(step.out[o], tensors.out[o], nullptr);
+  }
+}
+
+}  // namespace plan
+
+Executable::Plan::Plan() = default;
+Executable::Plan::~Plan() = default;
+
+namespace {
+
+using plan::Frame;
+
+// A frame of the pool, given back at the end.
+class Lease {
+ public:
+  explicit Lease(const Executable::Plan& plan) : plan_(plan) {
+    {
+      const std::lock_guard lock(plan.mutex);
+      if (!plan.frames.empty()) {
+        frame_ = std::move(plan.frames.back());
+        plan.frames.pop_back();
+      }
+    }
+    if (!frame_) frame_ = std::make_unique<Frame>(plan);
+  }
+  ~Lease() {
+    const std::lock_guard lock(plan_.mutex);
+    plan_.frames.push_back(std::move(frame_));
+  }
+  Lease(const Lease&) = delete;
+  Lease& operator=(const Lease&) = delete;
+  Frame& operator*() const { return *frame_; }
+
+ private:
+  const Executable::Plan& plan_;
+  std::unique_ptr<Frame> frame_;
+};
+
+void check(std::string_view what, std::span<const TensorSpec> specs,
+           std::span<const Tensor> given) {
+  if (given.size() != specs.size()) {
+    fail("run", "{} {}s; {} are required", given.size(), what, specs.size());
+  }
+  for (std::size_t i = 0; i < given.size(); ++i) {
+    if (!given[i])
+      fail("run", "{} {} is a null tensor; {} is required", what, i, to_string(specs[i]));
+    if (given[i].dtype() != specs[i].dtype || given[i].shape() != specs[i].shape) {
+      fail("run", "{} {} is {}; {} is required", what, i, to_string(spec_of(given[i])),
+           to_string(specs[i]));
+    }
+  }
+}
+
+void follow(std::span<const Frame::Follower> followers, const void* memory) {
+  auto* bytes = static_cast<std::byte*>(const_cast<void*>(memory));
+  for (const Frame::Follower& f : followers) {
+    f.tensor->rebind(bytes + f.bytes);
+    if (f.pointer) *f.pointer = bytes + f.bytes;
+  }
+}
+
+void execute(const Step& step, Frame::StepTensors& tensors, Context& context) {
+  if (step.loop) {
+    step.loop->run(context, tensors.pointers, tensors.out[0].mutable_raw());
+  } else if (step.op) {
+    step.op->forward(context, tensors.in, tensors.out);
+  } else {
+    tensors.out[0].copy_from(tensors.in[0]);
+  }
+}
+
+}  // namespace
+
+Executable::Executable(std::shared_ptr<const Plan> plan) : plan_(std::move(plan)) {}
+
+std::span<const TensorSpec> Executable::inputs() const { return plan_->inputs; }
+std::span<const TensorSpec> Executable::outputs() const { return plan_->outputs; }
+
+std::size_t Executable::peak_bytes() const {
+  std::size_t bytes = plan_->arena_bytes + plan_->scratch_bytes;
+  for (const TensorSpec& spec : plan_->outputs) {
+    bytes += static_cast<std::size_t>(spec.shape.numel()) * size_of(spec.dtype);
+  }
+  return bytes;
+}
+
+std::vector<Tensor> Executable::operator()(std::span<const Tensor> inputs) const {
+  check("input", plan_->inputs, inputs);
+  std::vector<Tensor> outputs;
+  outputs.reserve(plan_->outputs.size());
+  for (const TensorSpec& spec : plan_->outputs)
+    outputs.push_back(Tensor::empty(spec.dtype, spec.shape));
+  run(inputs, outputs);
+  return outputs;
+}
+
+void Executable::run(std::span<const Tensor> inputs, std::span<const Tensor> outputs) const {
+  check("input", plan_->inputs, inputs);
+  check("output", plan_->outputs, outputs);
+  // Memory that the steps cannot write in order, or that an input or another output shares, is
+  // filled at the end.
+  for (std::size_t o = 0; o < outputs.size(); ++o) {
+    const Tensor& out = outputs[o];
+    out.mutable_raw();  // refuses read-only memory
+    const auto shares = [&](const Tensor& t) { return out.overlaps(t); };
+    if (out.is_contiguous() && std::ranges::none_of(inputs, shares) &&
+        std::ranges::none_of(outputs.first(o), shares)) {
+      continue;
+    }
+    const std::vector<Tensor> fresh = (*this)(inputs);
+    for (std::size_t i = 0; i < outputs.size(); ++i) outputs[i].copy_from(fresh[i]);
+    return;
+  }
+  const Lease lease(*plan_);
+  Frame& frame = *lease;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (inputs[i].is_contiguous()) {
+      follow(frame.of_input[i], inputs[i].raw());
+    } else {
+      Tensor& copy = frame.row_major[i];
+      if (!copy) copy = Tensor::empty(inputs[i].dtype(), inputs[i].shape());
+      copy.copy_from(inputs[i]);
+      follow(frame.of_input[i], copy.raw());
+    }
+  }
+  for (std::size_t o = 0; o < outputs.size(); ++o) follow(frame.of_output[o], outputs[o].raw());
+  for (std::size_t s = 0; s < plan_->steps.size(); ++s) {
+    try {
+      execute(plan_->steps[s], frame.steps[s], frame.context);
+    } catch (const Error& error) {
+      throw error.at(plan_->steps[s].location.text());
+    }
+  }
+}
+
+std::string Executable::explain() const {
+  std::string text;
+  for (const std::string& note : plan_->notes) text += note + "\n";
+  for (std::size_t s = 0; s < plan_->steps.size(); ++s) {
+    const Step& step = plan_->steps[s];
+    text += format("{:4}  {}", s, fmt::join(step.names, " + "));
+    for (const std::size_t out : step.out) {
+      if (out == kNone) continue;
+      const Value& value = plan_->values[out];
+      const Value& root = plan_->values[value.root];
+      text += format("  -> {}{}", to_string(value.spec),
+                     root.home == Home::output ? format(" output {}", root.index)
+                                               : format(" arena +{}", root.arena_offset));
+    }
+    if (step.in_place) text += " (in place)";
+    if (const std::string place = step.location.text(); !place.empty()) text += "  " + place;
+    text += '\n';
+  }
+  return text + format("arena {} bytes, scratch {} bytes, peak {} bytes\n", plan_->arena_bytes,
+                       plan_->scratch_bytes, peak_bytes());
+}
+
+CompileOptions CompileOptions::plain() {
+  return {.fold_constants = false,
+          .merge_equal = false,
+          .fuse_attention = false,
+          .fuse_elementwise = false,
+          .overwrite = false};
+}
+
+Executable compile(std::span<const Expr> inputs, std::span<const Expr> outputs,
+                   const CompileOptions& options) {
+  auto plan = std::make_shared<Executable::Plan>();
+  std::unordered_set<const Node*> seen;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const Expr& x = inputs[i];
+    if (!x || x.node().kind() != Node::Kind::input) {
+      fail("compile", "input {} is not an input; expressions made by input() are required", i);
+    }
+    if (!seen.insert(&x.node()).second) {
+      fail("compile", "input {} ({}) stands twice; each at most once", i, quoted(x.node().name()));
+    }
+    plan->inputs.push_back(x.spec());
+  }
+  std::vector<Expr> current(outputs.begin(), outputs.end());
+  for (const Expr& x : current) plan->outputs.push_back(x.spec());
+  std::vector<Expr> from, to;
+  for (const auto& [x, value] : options.frozen) {
+    from.push_back(x);
+    to.push_back(constant(value));
+  }
+  if (!from.empty()) current = substitute(current, from, to);
+  current = expand_decompositions(current);
+  if (options.fold_constants) current = fold_constants(current);
+  if (options.merge_equal) current = merge_equal(current);
+  build_plan(*plan, inputs, current, options);
+  return Executable(std::move(plan));
+}
+
+Executable compile(std::initializer_list<Expr> inputs, std::initializer_list<Expr> outputs,
+                   const CompileOptions& options) {
+  return compile(std::span(inputs.begin(), inputs.size()),
+                 std::span(outputs.begin(), outputs.size()), options);
+}
+
+}  // namespace fovea

@@ -1,0 +1,116 @@
+#include "fovea/graph/rewrite.h"
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "fovea/ops/op.h"
+#include "fovea/tensor/format.h"
+
+namespace fovea {
+
+std::vector<Expr> rewrite(std::span<const Expr> exprs, const Rewrite& make) {
+  // New values of the outputs of each node that is not kept.
+  std::unordered_map<const Node*, std::vector<Expr>> changed;
+  const auto value = [&](const Expr& x) {
+    if (!x) return x;
+    const auto found = changed.find(&x.node());
+    return found == changed.end() ? x : found->second[static_cast<std::size_t>(x.output())];
+  };
+  // Nodes are held by their users; the outputs' own are held by `exprs`.
+  std::unordered_map<const Node*, std::shared_ptr<const Node>> handles;
+  const std::vector<const Node*> order = topological_order(exprs);
+  for (const Expr& x : exprs) {
+    if (x) handles[&x.node()] = x.node_pointer();
+  }
+  for (const Node* node : order) {
+    for (const Expr& x : node->inputs()) {
+      if (x) handles[&x.node()] = x.node_pointer();
+    }
+  }
+  std::vector<Expr> inputs;
+  for (const Node* node : order) {
+    inputs.clear();
+    bool differs = false;
+    for (const Expr& x : node->inputs()) {
+      inputs.push_back(value(x));
+      differs |= x && !same(inputs.back(), x);
+    }
+    std::vector<Expr> outputs = make(handles[node], inputs);
+    if (outputs.empty() && differs) {
+      const LocationScope scope(node->location());
+      outputs = apply(node->op_pointer(), inputs, node->location());
+    }
+    if (!outputs.empty()) changed[node] = std::move(outputs);
+  }
+  std::vector<Expr> results;
+  results.reserve(exprs.size());
+  for (const Expr& x : exprs) results.push_back(value(x));
+  return results;
+}
+
+std::vector<Expr> substitute(std::span<const Expr> exprs, std::span<const Expr> from,
+                             std::span<const Expr> to) {
+  std::unordered_map<const Node*, std::vector<Expr>> replaced;
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    if (!from[i]) continue;
+    if (to[i].spec() != from[i].spec()) {
+      fail("substitute", "{} for {}; shapes and dtypes must be equal", to_string(to[i].spec()),
+           to_string(from[i].spec()));
+    }
+    std::vector<Expr>& outputs = replaced[&from[i].node()];
+    for (std::size_t o = outputs.size(); o < from[i].node().outputs().size(); ++o) {
+      outputs.emplace_back(from[i].node_pointer(), static_cast<std::int64_t>(o));
+    }
+    outputs[static_cast<std::size_t>(from[i].output())] = to[i];
+  }
+  return rewrite(exprs, [&](const std::shared_ptr<const Node>& node, std::span<const Expr>) {
+    const auto found = replaced.find(node.get());
+    return found == replaced.end() ? std::vector<Expr>() : found->second;
+  });
+}
+
+namespace {
+
+// The op with every dtype attribute that is a float type changed to `dtype`.
+std::shared_ptr<const Op> with_dtype(const std::shared_ptr<const Op>& op, DType dtype) {
+  const auto& infos = op->type().attributes;
+  if (std::ranges::count(infos, AttributeKind::dtype, [](const auto& i) { return i.type.kind; }) ==
+      0) {
+    return op;
+  }
+  AttributeMap attributes = op->attributes();
+  for (auto& [name, value] : attributes) {
+    if (DType* held = std::get_if<DType>(&value.value); held && is_float(*held)) *held = dtype;
+  }
+  return op->type().make(attributes);
+}
+
+}  // namespace
+
+std::vector<Expr> as_dtype(std::span<const Expr> exprs, DType dtype,
+                           std::vector<std::pair<Expr, Expr>>* inputs) {
+  if (!is_float(dtype)) fail("as_dtype", "{}; f32 or f64 is required", dtype);
+  return rewrite(
+      exprs,
+      [&](const std::shared_ptr<const Node>& node, std::span<const Expr> in) -> std::vector<Expr> {
+        const LocationScope scope(node->location());
+        const TensorSpec& spec = node->outputs()[0];
+        const bool convert = is_float(spec.dtype) && spec.dtype != dtype;
+        switch (node->kind()) {
+          case Node::Kind::input: {
+            const Expr made = convert ? input(node->name(), dtype, spec.shape) : Expr(node);
+            if (inputs) inputs->emplace_back(Expr(node), made);
+            return {made};
+          }
+          case Node::Kind::constant:
+            if (!convert) return {};
+            return {constant(node->value().astype(dtype))};
+          case Node::Kind::op:
+            break;
+        }
+        return apply(with_dtype(node->op_pointer(), dtype), {in.begin(), in.end()},
+                     node->location());
+      });
+}
+
+}  // namespace fovea
