@@ -1,27 +1,9 @@
 #include "fovea/ops/kernels/attention.h"
 
 #include "fovea/ops/kernels/kernels.h"
-#include "fovea/tensor/parallel.h"
+#include "fovea/ops/kernels/tasks.h"
 
 namespace fovea::kernels {
-
-namespace {
-
-// Runs body(index, memory of its slot); on one slot if the caller planned for fewer than there are.
-template <class Body>
-void for_each_task(std::int64_t tasks, void* scratch, std::size_t slot_bytes, int slots,
-                   const Body& body) {
-  auto* memory = static_cast<std::byte*>(scratch);
-  if (num_threads() > slots) {
-    for (std::int64_t task = 0; task < tasks; ++task) body(task, memory);
-    return;
-  }
-  parallel_for(tasks, [&](std::int64_t task, int slot) {
-    body(task, memory + static_cast<std::size_t>(slot) * slot_bytes);
-  });
-}
-
-}  // namespace
 
 template <class T>
 std::size_t attention_forward_scratch(const AttentionProblem<T>& problem, int slots) {

@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <type_traits>
 
 namespace fovea::kernels {
 
@@ -25,6 +26,10 @@ template <class T>
 struct HeadView {
   T* data = nullptr;
   std::int64_t batch = 0, head = 0, row = 0;
+
+  operator HeadView<const T>() const requires(!std::is_const_v<T>) {
+    return {data, batch, head, row};
+  }
 };
 
 /// Something of the scores' shape (batch, heads, queries, keys): element (b, h, i, j) is

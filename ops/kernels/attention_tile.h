@@ -2,8 +2,7 @@
 // Lanes are queries.
 #pragma once
 
-#include <cstddef>
-
+#include "fovea/ops/kernels/carver.h"
 #include "fovea/ops/kernels/functions.h"
 #include "fovea/ops/kernels/multiply.h"
 #include "fovea/ops/kernels/table.h"
@@ -11,34 +10,11 @@
 namespace fovea::kernels::FOVEA_ISA_NAMESPACE {
 namespace {
 
-// Hands out aligned pieces of scratch; without memory it only counts them.
-class Carver {
- public:
-  explicit Carver(void* memory) : memory_(static_cast<std::byte*>(memory)) {}
-  template <class T>
-  T* take(std::int64_t count) {
-    const std::size_t start = used_;
-    used_ += (static_cast<std::size_t>(count) * sizeof(T) + 63) / 64 * 64;
-    return memory_ == nullptr ? nullptr : reinterpret_cast<T*>(memory_ + start);
-  }
-  std::size_t used() const { return used_; }
-
- private:
-  std::byte* memory_;
-  std::size_t used_ = 0;
-};
-
 template <class T>
 inline constexpr std::int64_t kPanel = kAttentionPanel<T>;
 // Vectors of a full panel.
 template <class T>
 inline constexpr int kPanelVectors = static_cast<int>(kAttentionPanel<T>) / kLanes<T>;
-
-FOVEA_INLINE std::int64_t clamp(std::int64_t x, std::int64_t low, std::int64_t high) {
-  return x < low ? low : x > high ? high : x;
-}
-FOVEA_INLINE std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
-FOVEA_INLINE std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
 
 // x if it is finite, else 0 and `found` is set.
 template <class T>

@@ -5,6 +5,7 @@ namespace fovea::kernels::FOVEA_ISA_NAMESPACE {
 void fill(Kernels& table) {
   add_attention_forward(table);
   add_elementwise(table);
+  add_gemm(table);
 }
 
 }  // namespace fovea::kernels::FOVEA_ISA_NAMESPACE

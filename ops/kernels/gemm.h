@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 namespace fovea::kernels {
 
@@ -12,6 +13,8 @@ template <class T>
 struct MatrixView {
   T* data = nullptr;
   std::int64_t row = 0, column = 0;
+
+  operator MatrixView<const T>() const requires(!std::is_const_v<T>) { return {data, row, column}; }
 };
 
 /// c[m, n] = Σ_k a[m, k] · b[k, n], T float or double.

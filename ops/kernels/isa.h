@@ -7,6 +7,7 @@ namespace fovea::kernels::FOVEA_ISA_NAMESPACE {
 
 void add_attention_forward(Kernels& table);
 void add_elementwise(Kernels& table);
+void add_gemm(Kernels& table);
 
 /// Only for machines that run this instruction set.
 void fill(Kernels& table);

@@ -21,6 +21,12 @@ using MapFunction = void (*)(std::int64_t n, const T* x, T* y);
 template <class T>
 inline constexpr std::int64_t kAttentionPanel = 128 / static_cast<std::int64_t>(sizeof(T));
 
+/// Tiles of c that matrix products are split into: rows, a multiple of every tile of registers, and
+/// columns.
+inline constexpr std::int64_t kGemmRows = 120;
+template <class T>
+inline constexpr std::int64_t kGemmColumns = 512 / static_cast<std::int64_t>(sizeof(T));
+
 template <class T>
 struct Loops {
   MapFunction<T> exp = nullptr, tanh = nullptr;
@@ -31,6 +37,11 @@ struct Loops {
   void (*attention_forward)(const AttentionProblem<T>&, const AttentionResult<T>&,
                             std::int64_t batch, std::int64_t head, std::int64_t first_query,
                             void* scratch) = nullptr;
+
+  /// Bytes of scratch for one tile, and the tile whose first element is given.
+  std::size_t (*gemm_scratch)(const GemmProblem<T>&) = nullptr;
+  void (*gemm_tile)(const GemmProblem<T>&, std::int64_t first_row, std::int64_t first_column,
+                    void* scratch) = nullptr;
 };
 
 struct Kernels {

@@ -257,18 +257,6 @@ AttentionCase<T> random_case(std::mt19937& random) {
   return c;
 }
 
-/// 64-byte aligned memory, not filled.
-class Scratch {
- public:
-  explicit Scratch(std::size_t bytes) : memory_(bytes + 64) {}
-  void* data() {
-    return memory_.data() + (64 - reinterpret_cast<std::uintptr_t>(memory_.data()) % 64) % 64;
-  }
-
- private:
-  std::vector<unsigned char> memory_;
-};
-
 template <class T>
 struct ForwardResult {
   HeadArray<T> y, lse;

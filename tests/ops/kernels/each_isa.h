@@ -39,4 +39,16 @@ std::vector<T> normals(std::int64_t count, std::mt19937& random, double deviatio
   return x;
 }
 
+/// 64-byte aligned memory, not filled.
+class Scratch {
+ public:
+  explicit Scratch(std::size_t bytes) : memory_(bytes + 64) {}
+  void* data() {
+    return memory_.data() + (64 - reinterpret_cast<std::uintptr_t>(memory_.data()) % 64) % 64;
+  }
+
+ private:
+  std::vector<unsigned char> memory_;
+};
+
 }  // namespace fovea::kernels
