@@ -88,13 +88,19 @@ void wrong_attribute(const AttributeValue& given, const AttributeType& required)
 }
 
 void assign_attributes(std::string_view op, const AttributeMap& given,
-                       const std::vector<AttributeSlot>& slots) {
+                       const std::vector<AttributeSlot>& slots,
+                       std::span<const std::string_view> reserved) {
   std::vector<Diagnostic> mistakes;
   const auto report = [&](const std::string& name, std::string text) {
     mistakes.push_back({.place = "/attrs/" + name, .op = std::string(op), .text = std::move(text)});
   };
   for (const auto& [name, value] : given) {
     const auto slot = std::ranges::find(slots, name, &AttributeSlot::name);
+    if (std::ranges::find(reserved, name) != reserved.end()) {
+      report(name,
+             format("attribute \"{}\" is reserved and does not exist yet; leave it out", name));
+      continue;
+    }
     if (slot == slots.end()) {
       std::vector<std::string> known;
       for (const AttributeSlot& s : slots) known.emplace_back(s.name);

@@ -15,6 +15,7 @@
 #include <functional>
 #include <initializer_list>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -222,6 +223,15 @@ constexpr auto attribute_list() {
   }
 }
 
+template <class Op>
+constexpr std::span<const std::string_view> reserved_attributes() {
+  if constexpr (requires { Op::reserved_attributes; }) {
+    return Op::reserved_attributes;
+  } else {
+    return {};
+  }
+}
+
 // Assigns the given values to members by name; collects the mistakes and throws them together.
 struct AttributeSlot {
   std::string_view name;
@@ -229,7 +239,8 @@ struct AttributeSlot {
   std::function<void(const AttributeValue&)> assign;
 };
 void assign_attributes(std::string_view op, const AttributeMap& given,
-                       const std::vector<AttributeSlot>& slots);
+                       const std::vector<AttributeSlot>& slots,
+                       std::span<const std::string_view> reserved);
 
 }  // namespace detail
 
@@ -237,7 +248,7 @@ void assign_attributes(std::string_view op, const AttributeMap& given,
 template <class Op>
 AttributeMap encode_attributes(const Op& op) {
   AttributeMap map;
-  const auto add = [&]<class T>(const Attribute<Op, T>& attribute) {
+  const auto add = [&]<class Owner, class T>(const Attribute<Owner, T>& attribute) {
     AttributeValue value = AttributeCodec<T>::encode(op.*attribute.member);
     const bool absent = std::holds_alternative<std::monostate>(value.value);
     if (absent && !AttributeCodec<T>::type().nullable) return;
@@ -254,7 +265,7 @@ template <class Op>
 Op decode_attributes(const AttributeMap& given) {
   Op op{};
   std::vector<detail::AttributeSlot> slots;
-  const auto add = [&]<class T>(const Attribute<Op, T>& attribute) {
+  const auto add = [&]<class Owner, class T>(const Attribute<Owner, T>& attribute) {
     slots.push_back({attribute.name, AttributeCodec<T>::type(),
                      [&op, member = attribute.member](const AttributeValue& value) {
                        op.*member = AttributeCodec<T>::decode(value);
@@ -262,7 +273,7 @@ Op decode_attributes(const AttributeMap& given) {
   };
   std::apply([&](const auto&... attribute) { (add(attribute), ...); },
              detail::attribute_list<Op>());
-  detail::assign_attributes(Op::name, given, slots);
+  detail::assign_attributes(Op::name, given, slots, detail::reserved_attributes<Op>());
   return op;
 }
 
@@ -270,7 +281,7 @@ template <class Op>
 std::vector<AttributeInfo> describe_attributes() {
   std::vector<AttributeInfo> infos;
   const Op standard{};
-  const auto add = [&]<class T>(const Attribute<Op, T>& attribute) {
+  const auto add = [&]<class Owner, class T>(const Attribute<Owner, T>& attribute) {
     AttributeInfo info{attribute.name, attribute.help, AttributeCodec<T>::type(), {}};
     AttributeValue value = AttributeCodec<T>::encode(standard.*attribute.member);
     if (info.type.nullable || !std::holds_alternative<std::monostate>(value.value)) {

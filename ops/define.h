@@ -30,6 +30,10 @@ concept HasVjp = requires(const A& a, const typename A::template In<Expr>& in,
   a.vjp(in, out, out);
 };
 template <class A>
+concept HasVjpCovers = requires(const A& a, const typename A::template Out<Expr>& d) {
+  a.vjp_covers(d);
+};
+template <class A>
 concept HasJvp = requires(const A& a, const typename A::template In<Expr>& in,
                           const typename A::template Out<Expr>& out) {
   a.jvp(in, out, in);
@@ -132,6 +136,14 @@ class OpOf final : public Op {
     }
   }
 
+  bool vjp_covers(std::span<const Expr> d) const override {
+    if constexpr (HasVjp<A> && HasVjpCovers<A>) {
+      return a_.vjp_covers(unflatten<A::template Out>(d));
+    } else {
+      return HasVjp<A>;
+    }
+  }
+
   std::vector<Expr> jvp(std::span<const Expr> in, std::span<const Expr> out,
                         std::span<const Expr> tangents) const override {
     if constexpr (HasJvp<A>) {
@@ -204,6 +216,8 @@ OpType describe() {
   if constexpr (requires { A::no_second_derivative; }) {
     type.no_second_derivative = A::no_second_derivative;
   }
+  if constexpr (requires { A::reserved_inputs; }) type.reserved_inputs = A::reserved_inputs;
+  type.reserved_attributes = reserved_attributes<A>();
   type.make = [](const AttributeMap& map) { return make_op(decode_attributes<A>(map)); };
   type.samples = [] {
     std::vector<AnySample> all;

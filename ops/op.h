@@ -38,6 +38,10 @@
 //       gradients of the inputs, null for none; entries of `d` without a cotangent are null.
 //       Without it, gradients come from the decomposition
 //
+//   bool vjp_covers(const Out<Expr>& d) const;
+//       whether vjp is the rule for these cotangents; for others gradients come from the
+//       decomposition. Without it, vjp is the rule for all
+//
 //   Out<Expr> jvp(const In<Expr>& in, const Out<Expr>& out, const In<Expr>& t) const;
 //       tangents of the outputs; null entries of `t` are zero. Only for ops that are neither
 //       linear nor elementwise and have no decomposition
@@ -55,6 +59,9 @@
 //       forward may be given an output that is one of its inputs, of equal shape and dtype
 //
 //   static constexpr std::string_view no_second_derivative = "why";
+//
+//   static constexpr std::array<std::string_view, n> reserved_inputs, reserved_attributes;
+//       names that will mean something one day: the message for them says so
 #pragma once
 
 #include <cstddef>
@@ -131,6 +138,8 @@ class Op {
                        std::span<Tensor> out) const = 0;
   virtual std::vector<Expr> vjp(std::span<const Expr> in, std::span<const Expr> out,
                                 std::span<const Expr> d) const = 0;
+  /// Whether `vjp` is the rule for these cotangents (null: none); else the decomposition's is used.
+  virtual bool vjp_covers(std::span<const Expr> d) const = 0;
   virtual std::vector<Expr> jvp(std::span<const Expr> in, std::span<const Expr> out,
                                 std::span<const Expr> tangents) const = 0;
   virtual std::vector<Expr> decomposition(std::span<const Expr> in) const = 0;
@@ -161,6 +170,7 @@ class OpType {
   bool broadcasts = false, overwrites = false;
   Linear linear = Linear::no;
   std::string_view no_second_derivative;
+  std::span<const std::string_view> reserved_inputs, reserved_attributes;
   /// Throws Error with one Diagnostic for each wrong attribute, placed `/attrs/NAME`.
   std::function<std::shared_ptr<const Op>(const AttributeMap&)> make;
   std::function<std::vector<AnySample>()> samples, rejects;
