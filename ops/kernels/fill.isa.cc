@@ -6,6 +6,7 @@ void fill(Kernels& table) {
   add_attention_forward(table);
   add_elementwise(table);
   add_gemm(table);
+  add_rows(table);
 }
 
 }  // namespace fovea::kernels::FOVEA_ISA_NAMESPACE

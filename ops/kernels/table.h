@@ -17,6 +17,10 @@ enum class Isa : std::uint8_t;
 template <class T>
 using MapFunction = void (*)(std::int64_t n, const T* x, T* y);
 
+/// A loop over rows [first, first + count).
+template <class T>
+using RowsFunction = void (*)(const RowsProblem<T>&, std::int64_t first, std::int64_t count);
+
 /// Queries that attention handles together: two virtual vectors of lanes.
 template <class T>
 inline constexpr std::int64_t kAttentionPanel = 128 / static_cast<std::int64_t>(sizeof(T));
@@ -42,6 +46,10 @@ struct Loops {
   std::size_t (*gemm_scratch)(const GemmProblem<T>&) = nullptr;
   void (*gemm_tile)(const GemmProblem<T>&, std::int64_t first_row, std::int64_t first_column,
                     void* scratch) = nullptr;
+
+  RowsFunction<T> softmax_rows = nullptr, log_softmax_rows = nullptr, logsumexp_rows = nullptr,
+                  sum_rows = nullptr;
+  double (*sum)(const T* x, std::int64_t length, std::int64_t stride) = nullptr;
 };
 
 struct Kernels {
