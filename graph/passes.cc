@@ -26,22 +26,32 @@ std::vector<Tensor> constant_inputs(std::span<const Expr> inputs) {
   return values;
 }
 
-// Text that is equal for equal nodes; empty for nodes that are not merged.
+void append(std::string& key, const void* bytes, std::size_t size) {
+  key.append(static_cast<const char*>(bytes), size);
+}
+
+// Bytes that are equal for equal nodes; none for nodes that are not merged.
 std::string key_of(const Node& node, std::span<const Expr> inputs) {
-  if (node.kind() == Node::Kind::input) return {};
+  std::string key;
+  if (node.kind() == Node::Kind::input) return key;
   if (node.kind() == Node::Kind::constant) {
     const Tensor& value = node.value();
-    if (value.numel() != 1) return {};
-    const auto* bytes = static_cast<const char*>(value.raw());
-    return format("={}:", to_string(spec_of(value))) + std::string(bytes, size_of(value.dtype()));
+    if (value.numel() != 1) return key;
+    key = "=" + to_string(spec_of(value));
+    append(key, value.raw(), size_of(value.dtype()));
+    return key;
   }
-  // Types of one name may come from several registries.
-  std::string key = format("{}", static_cast<const void*>(&node.op().type()));
-  for (const auto& [name, value] : node.op().attributes()) {
-    key += format(" {}={}", name, to_string(value));
-  }
+  const OpType* type = &node.op().type();  // types of one name may come from several registries
+  append(key, &type, sizeof type);
   for (const Expr& x : inputs) {
-    key += x ? format("|{}.{}", static_cast<const void*>(&x.node()), x.output()) : "|";
+    const Node* operand = x ? &x.node() : nullptr;
+    const std::int64_t output = x.output();
+    append(key, &operand, sizeof operand);
+    append(key, &output, sizeof output);
+  }
+  if (!type->attributes.empty()) {
+    for (const auto& [name, value] : node.op().attributes())
+      key += name + "=" + to_string(value) + " ";
   }
   return key;
 }
@@ -58,16 +68,16 @@ std::vector<Expr> outputs_of(const std::shared_ptr<const Node>& node) {
 
 std::vector<Expr> expand_decompositions(std::span<const Expr> exprs) {
   std::vector<Expr> current(exprs.begin(), exprs.end());
-  for (bool changed = true; changed;) {
-    changed = false;
-    current = rewrite(current,
-                      [&](const std::shared_ptr<const Node>& node,
-                          std::span<const Expr> inputs) -> std::vector<Expr> {
-                        if (node->kind() != Node::Kind::op || runs(node->op().type())) return {};
-                        changed = true;
-                        const LocationScope scope(node->location());
-                        return node->op().decomposition(inputs);
-                      });
+  const auto expands = [](const Node* node) {
+    return node->kind() == Node::Kind::op && !runs(node->op().type());
+  };
+  while (std::ranges::any_of(topological_order(current), expands)) {
+    current = rewrite(current, [&](const std::shared_ptr<const Node>& node,
+                                   std::span<const Expr> inputs) -> std::vector<Expr> {
+      if (!expands(node.get())) return {};
+      const LocationScope scope(node->location());
+      return node->op().decomposition(inputs);
+    });
   }
   return current;
 }

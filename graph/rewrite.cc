@@ -16,17 +16,7 @@ std::vector<Expr> rewrite(std::span<const Expr> exprs, const Rewrite& make) {
     const auto found = changed.find(&x.node());
     return found == changed.end() ? x : found->second[static_cast<std::size_t>(x.output())];
   };
-  // Nodes are held by their users; the outputs' own are held by `exprs`.
-  std::unordered_map<const Node*, std::shared_ptr<const Node>> handles;
   const std::vector<const Node*> order = topological_order(exprs);
-  for (const Expr& x : exprs) {
-    if (x) handles[&x.node()] = x.node_pointer();
-  }
-  for (const Node* node : order) {
-    for (const Expr& x : node->inputs()) {
-      if (x) handles[&x.node()] = x.node_pointer();
-    }
-  }
   std::vector<Expr> inputs;
   for (const Node* node : order) {
     inputs.clear();
@@ -35,7 +25,7 @@ std::vector<Expr> rewrite(std::span<const Expr> exprs, const Rewrite& make) {
       inputs.push_back(value(x));
       differs |= x && !same(inputs.back(), x);
     }
-    std::vector<Expr> outputs = make(handles[node], inputs);
+    std::vector<Expr> outputs = make(node->shared_from_this(), inputs);
     if (outputs.empty() && differs) {
       const LocationScope scope(node->location());
       outputs = apply(node->op_pointer(), inputs, node->location());

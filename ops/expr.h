@@ -78,7 +78,7 @@ class Expr {
 
 /// An input, a constant, or an op applied to expressions. Immutable and shared; destroyed without
 /// recursion.
-class Node {
+class Node : public std::enable_shared_from_this<Node> {
  public:
   enum class Kind { input, constant, op };
 

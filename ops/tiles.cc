@@ -81,21 +81,48 @@ TileLoop::TileLoop(TileProgram program, std::span<const Layout> in, const Shape&
     const bool single = std::ranges::all_of(input.strides, [](std::int64_t s) { return s == 0; });
     input.mode = single ? Mode::single : is_dense ? Mode::dense : Mode::strided;
   }
+  assign_slots();
+}
+
+// A value's place is free again after its last use; a step may write over an operand.
+void TileLoop::assign_slots() {
+  const std::size_t count = inputs_.size() + program_.steps.size();
+  std::vector<std::size_t> last(count, 0);
+  for (std::size_t s = 0; s < program_.steps.size(); ++s) {
+    for (const std::size_t operand : program_.steps[s].operands) last[operand] = s;
+  }
+  slots_.assign(count, 0);
+  std::vector<std::size_t> free;
+  const auto take = [&](std::size_t value) {
+    if (free.empty()) free.push_back(slot_count_++);
+    slots_[value] = free.back();
+    free.pop_back();
+  };
+  for (std::size_t k = 0; k < inputs_.size(); ++k) {
+    if (inputs_[k].mode == Mode::strided) take(k);
+  }
+  for (std::size_t s = 0; s < program_.steps.size(); ++s) {
+    std::vector<std::size_t> operands = program_.steps[s].operands;
+    std::ranges::sort(operands);
+    operands.erase(std::ranges::unique(operands).begin(), operands.end());
+    for (const std::size_t operand : operands) {
+      const bool in_scratch = operand >= inputs_.size() || inputs_[operand].mode == Mode::strided;
+      if (in_scratch && last[operand] == s) free.push_back(slots_[operand]);
+    }
+    if (s + 1 < program_.steps.size()) take(inputs_.size() + s);
+  }
 }
 
 std::size_t TileLoop::scratch_bytes(int threads) const {
-  const std::size_t values = inputs_.size() + program_.steps.size();
-  return static_cast<std::size_t>(threads) * values * static_cast<std::size_t>(kSlotBytes);
+  return static_cast<std::size_t>(threads) * slot_count_ * static_cast<std::size_t>(kSlotBytes);
 }
 
 void TileLoop::run(Context& context, std::span<const void* const> in, void* out) const {
   if (numel_ == 0) return;
   const std::size_t slot_bytes = scratch_bytes(1);
-  const bool needs_scratch =
-      program_.steps.size() > 1 || std::ranges::count(inputs_, Mode::strided, &Input::mode) > 0;
   const std::int64_t tasks = (numel_ + kTaskElements - 1) / kTaskElements;
   std::byte* scratch =
-      needs_scratch ? context.scratch(scratch_bytes(tasks > 1 ? num_threads() : 1)) : nullptr;
+      slot_count_ > 0 ? context.scratch(scratch_bytes(tasks > 1 ? num_threads() : 1)) : nullptr;
   parallel_for(tasks, [&](std::int64_t task, int slot) {
     std::byte* mine = scratch ? scratch + static_cast<std::size_t>(slot) * slot_bytes : nullptr;
     const std::int64_t end = std::min(numel_, (task + 1) * kTaskElements);
@@ -112,7 +139,7 @@ void TileLoop::run_tile(std::int64_t begin, std::int64_t n, std::byte* scratch,
     const Input& input = inputs_[k];
     const auto* from = static_cast<const std::byte*>(in[k]);
     if (input.mode == Mode::strided) {
-      std::byte* to = scratch + static_cast<std::int64_t>(k) * kSlotBytes;
+      std::byte* to = scratch + static_cast<std::int64_t>(slots_[k]) * kSlotBytes;
       gather(input, from, begin, n, to);
       values[k] = {to, false};
     } else {
@@ -126,7 +153,7 @@ void TileLoop::run_tile(std::int64_t begin, std::int64_t n, std::byte* scratch,
     const std::size_t value = inputs_.size() + s;
     const bool last = s + 1 == program_.steps.size();
     std::byte* to = last ? out + begin * static_cast<std::int64_t>(size_of(step.dtype))
-                         : scratch + static_cast<std::int64_t>(value) * kSlotBytes;
+                         : scratch + static_cast<std::int64_t>(slots_[value]) * kSlotBytes;
     for (std::size_t i = 0; i < step.operands.size(); ++i) operands[i] = values[step.operands[i]];
     step.kernel.run(step.kernel.self, n, operands.data(), to);
     values[value] = {to, false};

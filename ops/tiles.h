@@ -55,6 +55,7 @@ class TileLoop {
     Strides strides;  // over extents_
   };
 
+  void assign_slots();
   void run_tile(std::int64_t begin, std::int64_t n, std::byte* scratch,
                 std::span<const void* const> in, std::byte* out) const;
   void gather(const Input& input, const std::byte* from, std::int64_t begin, std::int64_t n,
@@ -63,6 +64,8 @@ class TileLoop {
   TileProgram program_;
   std::vector<Input> inputs_;
   std::vector<std::int64_t> extents_;  // of the result, axes merged where every input allows it
+  std::vector<std::size_t> slots_;     // value → place in scratch, shared by values that do not meet
+  std::size_t slot_count_ = 0;
   std::int64_t numel_;
 };
 
