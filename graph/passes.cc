@@ -72,57 +72,53 @@ std::vector<Expr> expand_decompositions(std::span<const Expr> exprs) {
     return node->kind() == Node::Kind::op && !runs(node->op().type());
   };
   while (std::ranges::any_of(topological_order(current), expands)) {
-    current = rewrite(current, [&](const std::shared_ptr<const Node>& node,
-                                   std::span<const Expr> inputs) -> std::vector<Expr> {
-      if (!expands(node.get())) return {};
-      const LocationScope scope(node->location());
-      return node->op().decomposition(inputs);
+    current = rewrite(current, [&](const RewriteStep& step) -> std::vector<Expr> {
+      if (!expands(step.node.get())) return {};
+      const LocationScope scope(step.node->location());
+      return step.node->op().decomposition(step.inputs);
     });
   }
   return current;
 }
 
 std::vector<Expr> fold_constants(std::span<const Expr> exprs) {
-  return rewrite(exprs,
-                 [](const std::shared_ptr<const Node>& node,
-                    std::span<const Expr> inputs) -> std::vector<Expr> {
-                   if (node->kind() != Node::Kind::op || inputs.empty()) return {};
-                   for (const TensorSpec& spec : node->outputs()) {
-                     if (spec.shape.numel() > kLargestFolded) return {};
-                   }
-                   const std::vector<Tensor> values = constant_inputs(inputs);
-                   if (values.empty()) return {};
-                   const LocationScope scope(node->location());
-                   std::vector<Expr> results;
-                   try {
-                     for (Tensor& value : eval::apply(node->op(), values)) {
-                       results.push_back(constant(std::move(value)));
-                     }
-                   } catch (const Error&) {
-                     return {};  // refused values are an error of the run, with its place
-                   }
-                   return results;
-                 });
+  return rewrite(exprs, [](const RewriteStep& step) -> std::vector<Expr> {
+    const Node& node = *step.node;
+    if (node.kind() != Node::Kind::op || step.inputs.empty()) return {};
+    for (const TensorSpec& spec : node.outputs()) {
+      if (spec.shape.numel() > kLargestFolded) return {};
+    }
+    const std::vector<Tensor> values = constant_inputs(step.inputs);
+    if (values.empty()) return {};
+    const LocationScope scope(node.location());
+    std::vector<Expr> results;
+    try {
+      for (Tensor& value : eval::apply(node.op(), values)) {
+        results.push_back(constant(std::move(value)));
+      }
+    } catch (const Error&) {
+      return {};  // refused values are an error of the run, with its place
+    }
+    return results;
+  });
 }
 
 std::vector<Expr> merge_equal(std::span<const Expr> exprs) {
   std::unordered_map<std::string, std::vector<Expr>> known;
-  return rewrite(exprs,
-                 [&](const std::shared_ptr<const Node>& node,
-                     std::span<const Expr> inputs) -> std::vector<Expr> {
-                   std::string key = key_of(*node, inputs);
-                   if (key.empty()) return {};
-                   const auto [found, is_new] = known.try_emplace(std::move(key));
-                   if (!is_new) return found->second;
-                   const bool kept =
-                       std::ranges::equal(inputs, node->inputs(),
-                                          [](const Expr& a, const Expr& b) { return same(a, b); });
-                   const LocationScope scope(node->location());
-                   found->second = kept ? outputs_of(node)
-                                        : apply(node->op_pointer(), {inputs.begin(), inputs.end()},
-                                                node->location());
-                   return found->second;
-                 });
+  return rewrite(exprs, [&](const RewriteStep& step) -> std::vector<Expr> {
+    const Node& node = *step.node;
+    std::string key = key_of(node, step.inputs);
+    if (key.empty()) return {};
+    const auto [found, is_new] = known.try_emplace(std::move(key));
+    if (!is_new) return found->second;
+    const bool kept = std::ranges::equal(step.inputs, node.inputs(),
+                                         [](const Expr& a, const Expr& b) { return same(a, b); });
+    const LocationScope scope(node.location());
+    found->second =
+        kept ? outputs_of(step.node)
+             : apply(node.op_pointer(), {step.inputs.begin(), step.inputs.end()}, node.location());
+    return found->second;
+  });
 }
 
 }  // namespace fovea

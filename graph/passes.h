@@ -2,6 +2,7 @@
 #pragma once
 
 #include <span>
+#include <string>
 #include <vector>
 
 #include "fovea/ops/expr.h"
@@ -17,5 +18,11 @@ std::vector<Expr> fold_constants(std::span<const Expr> exprs);
 
 /// Equal ops with equal attributes on the same inputs, and equal constants, become one.
 std::vector<Expr> merge_equal(std::span<const Expr> exprs);
+
+/// softmax(scale · q kᵀ [+ bias] [where visible]) v, composed of ops, becomes `attention`.
+/// Intermediate values that somebody else uses, the `exprs` among them, keep it composed. `notes`,
+/// when given, receives a line for each composition recognised: that it is fused, or why not.
+std::vector<Expr> fuse_attention(std::span<const Expr> exprs,
+                                 std::vector<std::string>* notes = nullptr);
 
 }  // namespace fovea

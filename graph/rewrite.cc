@@ -8,24 +8,24 @@
 
 namespace fovea {
 
-std::vector<Expr> rewrite(std::span<const Expr> exprs, const Rewrite& make) {
+std::vector<Expr> rewrite(std::span<const Expr> exprs,
+                          const std::function<std::vector<Expr>(const RewriteStep&)>& make) {
   // New values of the outputs of each node that is not kept.
   std::unordered_map<const Node*, std::vector<Expr>> changed;
-  const auto value = [&](const Expr& x) {
+  const std::function<Expr(const Expr&)> value = [&](const Expr& x) {
     if (!x) return x;
     const auto found = changed.find(&x.node());
     return found == changed.end() ? x : found->second[static_cast<std::size_t>(x.output())];
   };
-  const std::vector<const Node*> order = topological_order(exprs);
   std::vector<Expr> inputs;
-  for (const Node* node : order) {
+  for (const Node* node : topological_order(exprs)) {
     inputs.clear();
     bool differs = false;
     for (const Expr& x : node->inputs()) {
       inputs.push_back(value(x));
       differs |= x && !same(inputs.back(), x);
     }
-    std::vector<Expr> outputs = make(node->shared_from_this(), inputs);
+    std::vector<Expr> outputs = make({node->shared_from_this(), inputs, value});
     if (outputs.empty() && differs) {
       const LocationScope scope(node->location());
       outputs = apply(node->op_pointer(), inputs, node->location());
@@ -53,8 +53,8 @@ std::vector<Expr> substitute(std::span<const Expr> exprs, std::span<const Expr> 
     }
     outputs[static_cast<std::size_t>(from[i].output())] = to[i];
   }
-  return rewrite(exprs, [&](const std::shared_ptr<const Node>& node, std::span<const Expr>) {
-    const auto found = replaced.find(node.get());
+  return rewrite(exprs, [&](const RewriteStep& step) {
+    const auto found = replaced.find(step.node.get());
     return found == replaced.end() ? std::vector<Expr>() : found->second;
   });
 }
@@ -63,11 +63,8 @@ namespace {
 
 // The op with every dtype attribute that is a float type changed to `dtype`.
 std::shared_ptr<const Op> with_dtype(const std::shared_ptr<const Op>& op, DType dtype) {
-  const auto& infos = op->type().attributes;
-  if (std::ranges::count(infos, AttributeKind::dtype, [](const auto& i) { return i.type.kind; }) ==
-      0) {
-    return op;
-  }
+  const auto kind = [](const AttributeInfo& info) { return info.type.kind; };
+  if (std::ranges::count(op->type().attributes, AttributeKind::dtype, kind) == 0) return op;
   AttributeMap attributes = op->attributes();
   for (auto& [name, value] : attributes) {
     if (DType* held = std::get_if<DType>(&value.value); held && is_float(*held)) *held = dtype;
@@ -80,27 +77,26 @@ std::shared_ptr<const Op> with_dtype(const std::shared_ptr<const Op>& op, DType 
 std::vector<Expr> as_dtype(std::span<const Expr> exprs, DType dtype,
                            std::vector<std::pair<Expr, Expr>>* inputs) {
   if (!is_float(dtype)) fail("as_dtype", "{}; f32 or f64 is required", dtype);
-  return rewrite(
-      exprs,
-      [&](const std::shared_ptr<const Node>& node, std::span<const Expr> in) -> std::vector<Expr> {
-        const LocationScope scope(node->location());
-        const TensorSpec& spec = node->outputs()[0];
-        const bool convert = is_float(spec.dtype) && spec.dtype != dtype;
-        switch (node->kind()) {
-          case Node::Kind::input: {
-            const Expr made = convert ? input(node->name(), dtype, spec.shape) : Expr(node);
-            if (inputs) inputs->emplace_back(Expr(node), made);
-            return {made};
-          }
-          case Node::Kind::constant:
-            if (!convert) return {};
-            return {constant(node->value().astype(dtype))};
-          case Node::Kind::op:
-            break;
-        }
-        return apply(with_dtype(node->op_pointer(), dtype), {in.begin(), in.end()},
-                     node->location());
-      });
+  return rewrite(exprs, [&](const RewriteStep& step) -> std::vector<Expr> {
+    const Node& node = *step.node;
+    const LocationScope scope(node.location());
+    const TensorSpec& spec = node.outputs()[0];
+    const bool convert = is_float(spec.dtype) && spec.dtype != dtype;
+    switch (node.kind()) {
+      case Node::Kind::input: {
+        const Expr made = convert ? input(node.name(), dtype, spec.shape) : Expr(step.node);
+        if (inputs) inputs->emplace_back(Expr(step.node), made);
+        return {made};
+      }
+      case Node::Kind::constant:
+        if (!convert) return {};
+        return {constant(node.value().astype(dtype))};
+      case Node::Kind::op:
+        break;
+    }
+    return apply(with_dtype(node.op_pointer(), dtype), {step.inputs.begin(), step.inputs.end()},
+                 node.location());
+  });
 }
 
 }  // namespace fovea

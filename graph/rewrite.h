@@ -21,11 +21,17 @@ std::vector<Expr> substitute(std::span<const Expr> exprs, std::span<const Expr> 
 std::vector<Expr> as_dtype(std::span<const Expr> exprs, DType dtype,
                            std::vector<std::pair<Expr, Expr>>* inputs = nullptr);
 
-/// The general form: rebuilds the graphs from the leaves. `make` gets each node with its new inputs
-/// and gives the new values of its outputs, or nothing to keep it (rebuilt only if an input
-/// changed).
-using Rewrite = std::function<std::vector<Expr>(const std::shared_ptr<const Node>& node,
-                                                std::span<const Expr> inputs)>;
-std::vector<Expr> rewrite(std::span<const Expr> exprs, const Rewrite& make);
+/// A node on its turn: its inputs as they are now.
+struct RewriteStep {
+  const std::shared_ptr<const Node>& node;
+  std::span<const Expr> inputs;
+  /// What any expression before this node has become.
+  std::function<Expr(const Expr&)> now;
+};
+
+/// The general form: goes through the graphs from the leaves. `make` gives the new values of a
+/// node's outputs, or nothing to keep it (then it is rebuilt only if an input changed).
+std::vector<Expr> rewrite(std::span<const Expr> exprs,
+                          const std::function<std::vector<Expr>(const RewriteStep&)>& make);
 
 }  // namespace fovea
