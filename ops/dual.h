@@ -37,6 +37,17 @@ namespace math {
 
 using std::cos, std::erf, std::exp, std::log, std::pow, std::sin, std::sqrt, std::tanh;
 
+// The value of two operands that are equal, where a function takes the one or the other; the
+// tangent is halfway between theirs.
+template <class T>
+T tie(T a, T) {
+  return a;
+}
+template <class T>
+Dual<T> tie(Dual<T> a, Dual<T> b) {
+  return {a.value, T(0.5) * a.tangent + T(0.5) * b.tangent};
+}
+
 // f(u) with the derivative of f at u.
 template <class T>
 Dual<T> chain(T value, T derivative, Dual<T> u) {
@@ -75,15 +86,16 @@ Dual<T> erf(Dual<T> u) {
   return chain(std::erf(u.value),
                T(2) * std::numbers::inv_sqrtpi_v<T> * std::exp(-u.value * u.value), u);
 }
-// d(a^b) = b a^(b-1) da + a^b log(a) db; a base of 0 or less has no derivative in b, and needs none
-// when db is 0.
+// d(a^b) = b a^(b-1) da + a^b log(a) db. In b a base of 0 is flat where a^b is finite, and a
+// negative one has no derivative; it needs none when db is 0.
 template <class T>
 Dual<T> pow(Dual<T> a, Dual<T> b) {
   const T y = std::pow(a.value, b.value);
   T tangent = a.tangent == T(0) || b.value == T(0)
                   ? T(0)
                   : b.value * std::pow(a.value, b.value - T(1)) * a.tangent;
-  if (b.tangent != T(0)) tangent += y * std::log(a.value) * b.tangent;
+  const bool flat = b.tangent == T(0) || (a.value == T(0) && b.value >= T(0));
+  if (!flat) tangent += y * std::log(a.value) * b.tangent;
   return {y, tangent};
 }
 

@@ -16,6 +16,7 @@
 #include <cmath>
 #include <concepts>
 #include <cstdint>
+#include <source_location>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -96,9 +97,10 @@ void run_tile(const void* self, std::int64_t n, const TileOperand* in, void* out
 template <class Row, std::size_t N, Domain domain, class Out>
 TileKernel row_kernel(const Row* row, DType dtype) {
   const auto kernel = [&]<class T>(std::type_identity<T>) -> TileKernel {
-    constexpr bool fits =
-        domain == Domain::any || (domain == Domain::bools && std::same_as<T, bool>) ||
-        (domain == Domain::numbers && !std::same_as<T, bool>) || std::floating_point<T>;
+    constexpr bool fits = domain == Domain::any ||
+                          (domain == Domain::bools && std::same_as<T, bool>) ||
+                          (domain == Domain::numbers && !std::same_as<T, bool>) ||
+                          (domain == Domain::floats && std::floating_point<T>);
     if constexpr (fits) {
       using Result = std::conditional_t<std::same_as<Out, void>, T, Out>;
       return {run_tile<Row, T, Result, N>, row};
@@ -226,6 +228,22 @@ struct Binary {
   const Row& row() const { return static_cast<const Row&>(*this); }
 };
 
+// One operand, a bool for each element, so there is no gradient.
+template <class Row, Domain kDomain>
+struct UnaryPredicate {
+  template <class T>
+  using In = X<T>;
+  template <class T>
+  using Out = Y<T>;
+
+  Out<TensorSpec> infer(const In<TensorSpec>& in) const {
+    return {{boolean, detail::infer_elementwise(Row::name, kDomain, in.x).shape}};
+  }
+  TileKernel tile_kernel(std::span<const DType> in) const {
+    return detail::row_kernel<Row, 1, kDomain, bool>(static_cast<const Row*>(this), in[0]);
+  }
+};
+
 // Two operands of one dtype, broadcast; a bool each, so there is no gradient.
 template <class Row, Domain kDomain>
 struct Predicate {
@@ -242,5 +260,21 @@ struct Predicate {
     return detail::row_kernel<Row, 2, kDomain, bool>(static_cast<const Row*>(this), in[0]);
   }
 };
+
+// The functions of a row, for expressions and for tensors at once.
+#define FOVEA_UNARY(Row, function)                                                                 \
+  inline Expr function(const Expr& x, std::source_location at = std::source_location::current()) { \
+    return apply(Row{}, {x}, at).y;                                                                \
+  }                                                                                                \
+  namespace eval {                                                                                 \
+  inline Tensor function(const Tensor& x) { return apply(Row{}, {x}).y; }                          \
+  }
+#define FOVEA_BINARY(Row, function)                                                           \
+  inline Expr function(const Operand& a, const Operand& b) {                                  \
+    return apply(Row{}, {a.beside(b), b.beside(a)}, a.location()).y;                          \
+  }                                                                                           \
+  namespace eval {                                                                            \
+  inline Tensor function(const Tensor& a, const Tensor& b) { return apply(Row{}, {a, b}).y; } \
+  }
 
 }  // namespace fovea

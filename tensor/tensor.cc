@@ -6,6 +6,7 @@
 #include <limits>
 #include <new>
 
+#include "fovea/tensor/convert.h"
 #include "fovea/tensor/format.h"
 #include "fovea/tensor/strided.h"
 
@@ -14,19 +15,6 @@ namespace fovea {
 namespace {
 
 constexpr std::size_t kAlignment = 64;
-
-template <class To, class From>
-To convert(From value) {
-  if constexpr (std::same_as<To, bool>) {
-    return value != From(0);
-  } else if constexpr (std::same_as<To, std::int64_t> && std::floating_point<From>) {
-    // 2^63 is exact in both float types; the comparison is false for NaN.
-    constexpr From kLimit = static_cast<From>(9223372036854775808.0);
-    return value >= -kLimit && value < kLimit ? static_cast<To>(value) : To(0);
-  } else {
-    return static_cast<To>(value);
-  }
-}
 
 // Copies elements row-major from `source` to row-major memory of type To.
 template <class To, class From>

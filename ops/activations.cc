@@ -1,0 +1,55 @@
+#include "fovea/ops/activations.h"
+
+#include <numbers>
+
+#include "fovea/ops/define.h"
+#include "fovea/ops/samples.h"
+
+namespace fovea {
+
+Expr Erf::derivative(const Expr& x, const Expr&) const {
+  return 2 * std::numbers::inv_sqrtpi * exp(-square(x));
+}
+
+// s = sigmoid x: (x s)' = s + x s (1 - s)
+Expr Silu::derivative(const Expr& x, const Expr& y) const {
+  const Expr s = sigmoid(x);
+  return s + y * (1 - s);
+}
+
+Y<Expr> Gelu::decomposition(const In<Expr>& in) const {
+  const Expr& x = in.x;
+  if (approximate == GeluApproximate::none) {
+    return {0.5 * x * (1 + erf(x / std::numbers::sqrt2))};
+  }
+  constexpr double kFactor = std::numbers::sqrt2 * std::numbers::inv_sqrtpi;
+  return {0.5 * x * (1 + tanh(kFactor * (x + 0.044715 * x * square(x))))};
+}
+
+FOVEA_SAMPLES(Tanh, unary_samples<Tanh>(), unary_rejects)
+FOVEA_SAMPLES(Sigmoid, unary_samples<Sigmoid>(), unary_rejects)
+FOVEA_SAMPLES(Erf, unary_samples<Erf>(), unary_rejects)
+FOVEA_SAMPLES(Silu, unary_samples<Silu>(), unary_rejects)
+
+std::vector<Sample<Relu>> Relu::samples() {
+  return {{{}, {arg::spread({2, 3})}}, {{}, {arg::spread({})}}, {{}, {arg::normal({0, 4})}}};
+}
+std::vector<Reject<Relu>> Relu::rejects() { return detail::unary_rejects<Relu>(); }
+
+std::vector<Sample<Gelu>> Gelu::samples() {
+  constexpr GeluApproximate tanh = GeluApproximate::tanh;
+  return {{{}, {arg::uniform({2, 3}, -3, 3)}},
+          {{.approximate = tanh}, {arg::uniform({2, 3}, -3, 3)}},
+          {{}, {arg::normal({})}},
+          {{.approximate = tanh}, {arg::normal({0, 4})}, "nothing"}};
+}
+std::vector<Reject<Gelu>> Gelu::rejects() { return detail::unary_rejects<Gelu>(); }
+
+}  // namespace fovea
+
+FOVEA_DEFINE_OP(fovea::Tanh);
+FOVEA_DEFINE_OP(fovea::Sigmoid);
+FOVEA_DEFINE_OP(fovea::Erf);
+FOVEA_DEFINE_OP(fovea::Relu);
+FOVEA_DEFINE_OP(fovea::Silu);
+FOVEA_DEFINE_OP(fovea::Gelu);

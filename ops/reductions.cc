@@ -1,0 +1,334 @@
+#include "fovea/ops/reductions.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "fovea/ops/define.h"
+#include "fovea/ops/elementwise.h"
+#include "fovea/ops/movement.h"
+#include "fovea/ops/reduce.h"
+#include "fovea/ops/row_view.h"
+#include "fovea/tensor/format.h"
+#include "fovea/tensor/parallel.h"
+
+namespace fovea {
+
+namespace {
+
+// Rows are reduced in pieces of this many elements, pieces in order: fixed, so that the result
+// follows from the shape.
+constexpr std::int64_t kPiece = 2048;
+// Elements of one parallel task.
+constexpr std::int64_t kTask = 16 * kPiece;
+
+// Σ x, in eight sums side by side.
+template <class Sum, class T>
+Sum plain_sum(const T* x, std::int64_t n) {
+  Sum sums[8] = {};
+  std::int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    for (std::int64_t k = 0; k < 8; ++k) sums[k] += static_cast<Sum>(x[i + k]);
+  }
+  for (; i < n; ++i) sums[i % 8] += static_cast<Sum>(x[i]);
+  return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+}
+
+// A reduction says what a piece becomes, how pieces become a row, and how a row ends.
+
+template <class T>
+struct SumOf {
+  using Partial = std::conditional_t<std::same_as<T, std::int64_t>, std::uint64_t, double>;
+  bool is_mean = false;
+
+  Partial piece(const T* x, std::int64_t n) const { return plain_sum<Partial>(x, n); }
+  Partial merge(const Partial* x, std::int64_t n) const { return plain_sum<Partial>(x, n); }
+  T finish(Partial sum, std::int64_t length) const {
+    return static_cast<T>(is_mean ? sum / static_cast<Partial>(length) : sum);
+  }
+};
+
+template <class T, bool largest>
+struct ExtremeOf {
+  using Partial = T;
+
+  T piece(const T* x, std::int64_t n) const {
+    T best = x[0];
+    for (std::int64_t i = 1; i < n; ++i) {
+      const bool better = largest ? x[i] > best : x[i] < best;
+      // A NaN differs from itself and, once taken, is beaten by nothing.
+      best = better || x[i] != x[i] ? x[i] : best;
+    }
+    return best;
+  }
+  T merge(const T* x, std::int64_t n) const { return piece(x, n); }
+  T finish(T best, std::int64_t) const { return best; }
+};
+
+// How the work of `rows` rows is cut: tasks of `block` rows and `group` pieces of each.
+struct Cut {
+  std::int64_t pieces, block, group;
+
+  Cut(std::int64_t rows, std::int64_t length)
+      : pieces(std::max<std::int64_t>(1, (length + kPiece - 1) / kPiece)),
+        block(std::clamp<std::int64_t>(kTask / std::clamp<std::int64_t>(length, 1, kPiece), 1,
+                                       std::max<std::int64_t>(rows, 1))),
+        group(std::clamp<std::int64_t>(kTask / (block * kPiece), 1, pieces)) {}
+
+  std::size_t gather_bytes(std::int64_t length, std::size_t item) const {
+    return static_cast<std::size_t>(block * std::min(length, kPiece)) * item;
+  }
+};
+
+std::size_t round_up(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+template <class T, class Reduction>
+void reduce(Context& context, const RowView& view, const Tensor& x, const Tensor& y,
+            const Reduction& reduction) {
+  using Partial = typename Reduction::Partial;
+  const std::int64_t rows = view.rows(), length = view.length();
+  const Cut cut(rows, length);
+  const std::size_t partial_bytes =
+      cut.pieces > 1 ? round_up(static_cast<std::size_t>(rows * cut.pieces) * sizeof(Partial)) : 0;
+  const std::size_t gather_bytes = view.dense() ? 0 : round_up(cut.gather_bytes(length, sizeof(T)));
+  std::byte* scratch = nullptr;
+  if (partial_bytes + gather_bytes > 0) {
+    scratch =
+        context.scratch(partial_bytes + static_cast<std::size_t>(num_threads()) * gather_bytes);
+  }
+  auto* partials = reinterpret_cast<Partial*>(scratch);
+  const auto* from = x.data<T>();
+  auto* to = y.mutable_data<T>();
+  const std::int64_t groups = (cut.pieces + cut.group - 1) / cut.group;
+  const std::int64_t blocks = (rows + cut.block - 1) / cut.block;
+  parallel_for(blocks * groups, [&](std::int64_t task, int slot) {
+    const std::int64_t first = task / groups * cut.block;
+    const std::int64_t count = std::min(cut.block, rows - first);
+    const std::int64_t last_piece = std::min(cut.pieces, (task % groups + 1) * cut.group);
+    for (std::int64_t piece = task % groups * cut.group; piece < last_piece; ++piece) {
+      const std::int64_t begin = piece * kPiece, n = std::min(kPiece, length - begin);
+      T* gathered = nullptr;
+      if (!view.dense()) {
+        gathered = reinterpret_cast<T*>(scratch + partial_bytes +
+                                        static_cast<std::size_t>(slot) * gather_bytes);
+        view.gather(from, first, count, begin, n, gathered);
+      }
+      for (std::int64_t r = 0; r < count; ++r) {
+        const T* row = gathered ? gathered + r * n : from + view.offset(first + r) + begin;
+        const Partial partial = reduction.piece(row, n);
+        if (cut.pieces > 1) {
+          partials[(first + r) * cut.pieces + piece] = partial;
+        } else {
+          to[first + r] = reduction.finish(partial, length);
+        }
+      }
+    }
+  });
+  if (cut.pieces == 1) return;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    to[r] = reduction.finish(reduction.merge(partials + r * cut.pieces, cut.pieces), length);
+  }
+}
+
+template <class Op>
+std::size_t workspace_of(const Op& op, const TensorSpec& x) {
+  const RowView view(x.shape, contiguous_strides(x.shape),
+                     axis_mask(Op::name, op.axes, x.shape.rank()));
+  const Cut cut(view.rows(), view.length());
+  const std::size_t partials =
+      cut.pieces > 1 ? round_up(static_cast<std::size_t>(view.rows() * cut.pieces) * 8) : 0;
+  return partials + static_cast<std::size_t>(num_threads()) *
+                        round_up(cut.gather_bytes(view.length(), size_of(x.dtype)));
+}
+
+template <class Op, template <class> class Reduction, class... Options>
+void run(const Op& op, Context& context, const Tensor& x, const Tensor& y, Options... options) {
+  if (y.numel() == 0) return;
+  const RowView view(x.shape(), x.strides(), axis_mask(Op::name, op.axes, x.rank()));
+  switch (x.dtype()) {
+    case DType::f32:
+      return reduce<float>(context, view, x, y, Reduction<float>{options...});
+    case DType::f64:
+      return reduce<double>(context, view, x, y, Reduction<double>{options...});
+    default:
+      return reduce<std::int64_t>(context, view, x, y, Reduction<std::int64_t>{options...});
+  }
+}
+
+template <class T>
+using MaxOf = ExtremeOf<T, true>;
+template <class T>
+using MinOf = ExtremeOf<T, false>;
+
+template <class Op>
+void refuse_empty(const Op& op, const TensorSpec& x) {
+  const AxisMask mask = axis_mask(Op::name, op.axes, x.shape.rank());
+  for (std::int64_t axis = 0; axis < x.shape.rank(); ++axis) {
+    if (contains(mask, axis) && x.shape[axis] == 0) {
+      fail(Op::name, "x {} has no elements along axis {}; at least one is required", x.shape, axis);
+    }
+  }
+}
+
+// Where x is the extreme y of its row: w / (how often y stands there), else 0.
+template <class Op>
+Expr shared_among_ties(const Op& op, const Expr& x, const Expr& y, const Expr& w) {
+  const Expr is_best = equal(x, detail::spread(y, x, op.axes, op.keep_dims));
+  const Expr times = sum(cast(is_best, {.dtype = x.dtype()}), {.axes = op.axes, .keep_dims = true});
+  return where(is_best, w / times, 0);
+}
+
+template <class Op>
+Expr extreme_vjp(const Op& op, const Expr& x, const Expr& y, const Expr& d) {
+  return shared_among_ties(op, x, y, detail::unreduce(d, x, op.axes, op.keep_dims));
+}
+
+template <class Op>
+Expr extreme_jvp(const Op& op, const Expr& x, const Expr& y, const Expr& t) {
+  return sum(shared_among_ties(op, x, y, t), {.axes = op.axes, .keep_dims = op.keep_dims});
+}
+
+}  // namespace
+
+namespace detail {
+
+Shape reduced_shape(std::string_view where, const Shape& x, const Axes& axes, bool keep_dims) {
+  const AxisMask mask = axis_mask(where, axes, x.rank());
+  std::vector<Extent> extents;
+  for (std::int64_t axis = 0; axis < x.rank(); ++axis) {
+    if (!contains(mask, axis)) {
+      extents.push_back(x[axis]);
+    } else if (keep_dims) {
+      extents.emplace_back(1);
+    }
+  }
+  return Shape(std::move(extents));
+}
+
+Expr unreduce(const Expr& y, const Expr& x, const Axes& axes, bool keep_dims) {
+  if (keep_dims) return y;
+  const Shape kept = reduced_shape("unreduce", x.shape(), axes, true);
+  return reshape(y, {.shape = {kept.begin(), kept.end()}});
+}
+
+Expr spread(const Expr& y, const Expr& x, const Axes& axes, bool keep_dims) {
+  return broadcast_to(unreduce(y, x, axes, keep_dims),
+                      {.shape = {x.shape().begin(), x.shape().end()}});
+}
+
+}  // namespace detail
+
+Y<TensorSpec> Sum::infer(const In<TensorSpec>& in) const {
+  detail::infer_elementwise(name, Domain::numbers, in.x);
+  return {{in.x.dtype, detail::reduced_shape(name, in.x.shape, axes, keep_dims)}};
+}
+std::size_t Sum::workspace(const In<TensorSpec>& in) const { return workspace_of(*this, in.x); }
+void Sum::forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const {
+  run<Sum, SumOf>(*this, context, in.x, out.y);
+}
+Sum::In<Expr> Sum::vjp(const In<Expr>& in, const Out<Expr>&, const Out<Expr>& d) const {
+  return {detail::spread(d.y, in.x, axes, keep_dims)};
+}
+
+Y<TensorSpec> Mean::infer(const In<TensorSpec>& in) const {
+  detail::infer_elementwise(name, Domain::floats, in.x);
+  return {{in.x.dtype, detail::reduced_shape(name, in.x.shape, axes, keep_dims)}};
+}
+std::size_t Mean::workspace(const In<TensorSpec>& in) const { return workspace_of(*this, in.x); }
+void Mean::forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const {
+  run<Mean, SumOf>(*this, context, in.x, out.y, true);
+}
+Mean::In<Expr> Mean::vjp(const In<Expr>& in, const Out<Expr>&, const Out<Expr>& d) const {
+  // Without elements there is nothing to give a gradient to.
+  const std::int64_t outputs = std::max<std::int64_t>(1, d.y.shape().numel());
+  const auto count = static_cast<double>(std::max<std::int64_t>(1, in.x.shape().numel() / outputs));
+  return {detail::spread(d.y / count, in.x, axes, keep_dims)};
+}
+
+Y<TensorSpec> Max::infer(const In<TensorSpec>& in) const {
+  detail::infer_elementwise(name, Domain::numbers, in.x);
+  refuse_empty(*this, in.x);
+  return {{in.x.dtype, detail::reduced_shape(name, in.x.shape, axes, keep_dims)}};
+}
+std::size_t Max::workspace(const In<TensorSpec>& in) const { return workspace_of(*this, in.x); }
+void Max::forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const {
+  run<Max, MaxOf>(*this, context, in.x, out.y);
+}
+Max::In<Expr> Max::vjp(const In<Expr>& in, const Out<Expr>& out, const Out<Expr>& d) const {
+  return {extreme_vjp(*this, in.x, out.y, d.y)};
+}
+Y<Expr> Max::jvp(const In<Expr>& in, const Out<Expr>& out, const In<Expr>& t) const {
+  return {extreme_jvp(*this, in.x, out.y, t.x)};
+}
+
+Y<TensorSpec> Min::infer(const In<TensorSpec>& in) const {
+  detail::infer_elementwise(name, Domain::numbers, in.x);
+  refuse_empty(*this, in.x);
+  return {{in.x.dtype, detail::reduced_shape(name, in.x.shape, axes, keep_dims)}};
+}
+std::size_t Min::workspace(const In<TensorSpec>& in) const { return workspace_of(*this, in.x); }
+void Min::forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const {
+  run<Min, MinOf>(*this, context, in.x, out.y);
+}
+Min::In<Expr> Min::vjp(const In<Expr>& in, const Out<Expr>& out, const Out<Expr>& d) const {
+  return {extreme_vjp(*this, in.x, out.y, d.y)};
+}
+Y<Expr> Min::jvp(const In<Expr>& in, const Out<Expr>& out, const In<Expr>& t) const {
+  return {extreme_jvp(*this, in.x, out.y, t.x)};
+}
+
+namespace {
+
+template <class Op>
+std::vector<Sample<Op>> reduction_samples() {
+  return {{{}, {arg::spread({2, 3, 4})}, "all axes"},
+          {{.axes = 1}, {arg::spread({2, 3, 4})}},
+          {{.axes = {0, -1}, .keep_dims = true}, {arg::spread({2, 3, 4})}},
+          {{.axes = -1}, {arg::spread({3, 1})}, "one element each"},
+          {{.axes = Axes(std::vector<std::int64_t>{})}, {arg::spread({3})}, "no axes"},
+          {{}, {arg::spread({})}, "a scalar"},
+          {{.axes = 1, .keep_dims = true}, {arg::spread({0, 3})}, "nothing"}};
+}
+
+template <class Op>
+std::vector<Reject<Op>> reduction_rejects() {
+  return {{{.axes = 2}, {arg::normal({2, 3})}, "axis 2 at rank 2"},
+          {{.axes = {0, -2}}, {arg::normal({2, 3})}, "axis 0 is named twice"},
+          {{.axes = 0}, {arg::normal({})}, "a scalar has no axes"},
+          {{}, {arg::bernoulli({2})}, "bool"}};
+}
+
+template <class Op>
+std::vector<Reject<Op>> extreme_rejects() {
+  std::vector<Reject<Op>> all = reduction_rejects<Op>();
+  all.push_back({{.axes = 1}, {arg::normal({3, 0})}, "at least one is required"});
+  return all;
+}
+
+template <class Op>
+std::vector<Sample<Op>> integer_reduction_samples() {
+  std::vector<Sample<Op>> all = reduction_samples<Op>();
+  all.push_back({{.axes = 0}, {arg::integers({5, 3}, -9, 9)}, "i64"});
+  return all;
+}
+
+}  // namespace
+
+std::vector<Sample<Sum>> Sum::samples() {
+  std::vector<Sample<Sum>> all = integer_reduction_samples<Sum>();
+  all.push_back({{.axes = 0}, {arg::normal({0, 3})}, "sums of nothing"});
+  return all;
+}
+std::vector<Reject<Sum>> Sum::rejects() { return reduction_rejects<Sum>(); }
+std::vector<Sample<Mean>> Mean::samples() { return reduction_samples<Mean>(); }
+std::vector<Reject<Mean>> Mean::rejects() { return reduction_rejects<Mean>(); }
+std::vector<Sample<Max>> Max::samples() { return integer_reduction_samples<Max>(); }
+std::vector<Reject<Max>> Max::rejects() { return extreme_rejects<Max>(); }
+std::vector<Sample<Min>> Min::samples() { return integer_reduction_samples<Min>(); }
+std::vector<Reject<Min>> Min::rejects() { return extreme_rejects<Min>(); }
+
+}  // namespace fovea
+
+FOVEA_DEFINE_OP(fovea::Sum);
+FOVEA_DEFINE_OP(fovea::Mean);
+FOVEA_DEFINE_OP(fovea::Max);
+FOVEA_DEFINE_OP(fovea::Min);
