@@ -1,0 +1,220 @@
+#include "fovea/graph/gradients.h"
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "fovea/graph/passes.h"
+#include "fovea/graph/rewrite.h"
+#include "fovea/ops/elementwise.h"
+#include "fovea/ops/movement.h"
+#include "fovea/ops/op.h"
+#include "fovea/ops/reductions.h"
+#include "fovea/tensor/format.h"
+
+namespace fovea {
+
+namespace {
+
+// The transpose of broadcasting: `d` summed over the axes that `shape` was broadcast along.
+Expr sum_to(const Expr& d, const Shape& shape) {
+  if (d.shape() == shape) return d;
+  std::vector<std::int64_t> axes;
+  const std::int64_t extra = d.rank() - shape.rank();
+  for (std::int64_t axis = 0; axis < d.rank(); ++axis) {
+    if (axis < extra || (shape[axis - extra] == 1 && d.shape()[axis] != 1)) axes.push_back(axis);
+  }
+  const Expr summed = sum(d, {.axes = Axes(axes), .keep_dims = true});
+  return extra == 0 ? summed : reshape(summed, {.shape = {shape.begin(), shape.end()}});
+}
+
+Expr zeros(const TensorSpec& spec) {
+  return broadcast_to(constant(spec.dtype, 0), {.shape = {spec.shape.begin(), spec.shape.end()}});
+}
+
+class Reverse {
+ public:
+  Reverse(std::span<const Expr> outputs, std::span<const Expr> wrt,
+          std::span<const Expr> cotangents);
+  std::vector<Expr> run();
+
+ private:
+  void seed(const Expr& output, const Expr& cotangent);
+  void mark_relevant();
+  bool relevant(const Expr& x) const { return x && is_float(x.dtype()) && relevant_.at(&x.node()); }
+  void accumulate(const Expr& x, const Expr& d);
+  void step(const Node* node, std::vector<Expr> d);
+  std::vector<Expr> rule(const Node* node, std::span<const Expr> d) const;
+  std::vector<Expr> rule_of_decomposition(const Node* node, std::span<const Expr> d) const;
+
+  std::span<const Expr> outputs_, wrt_;
+  std::vector<const Node*> order_;
+  std::unordered_map<const Node*, bool> relevant_;  // whether some wrt is the node or before it
+  std::unordered_map<const Node*, std::vector<Expr>> cotangents_;
+};
+
+Reverse::Reverse(std::span<const Expr> outputs, std::span<const Expr> wrt,
+                 std::span<const Expr> cotangents)
+    : outputs_(outputs), wrt_(wrt), order_(topological_order(outputs)) {
+  for (const Expr& x : wrt) {
+    if (!is_float(x.dtype())) {
+      fail("gradients", "wrt is {}; f32 or f64 is required", to_string(x.spec()));
+    }
+  }
+  if (!cotangents.empty() && cotangents.size() != outputs.size()) {
+    fail("gradients", "{} cotangents for {} outputs; one for each is required", cotangents.size(),
+         outputs.size());
+  }
+  mark_relevant();
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    if (!cotangents.empty()) {
+      if (cotangents[i]) seed(outputs[i], cotangents[i]);
+    } else if (outputs[i].shape().numel() != 1) {
+      fail("gradients",
+           "an output of shape {} without a cotangent; exactly one element, or a cotangent, is "
+           "required",
+           outputs[i].shape());
+    } else {
+      seed(outputs[i],
+           broadcast_to(constant(outputs[i].dtype(), 1),
+                        {.shape = {outputs[i].shape().begin(), outputs[i].shape().end()}}));
+    }
+  }
+}
+
+void Reverse::seed(const Expr& output, const Expr& cotangent) {
+  if (!is_float(output.dtype())) {
+    fail("gradients", "an output is {}; f32 or f64 is required", to_string(output.spec()));
+  }
+  if (cotangent.spec() != output.spec()) {
+    fail("gradients", "a cotangent {} for an output {}; shapes and dtypes must be equal",
+         to_string(cotangent.spec()), to_string(output.spec()));
+  }
+  accumulate(output, cotangent);
+}
+
+void Reverse::mark_relevant() {
+  std::unordered_map<const Node*, bool> is_wrt;
+  for (const Expr& x : wrt_) is_wrt[&x.node()] = true;
+  for (const Node* node : order_) {
+    bool& mark = relevant_[node];
+    mark = is_wrt.contains(node) ||
+           std::ranges::any_of(node->inputs(), [&](const Expr& x) { return relevant(x); });
+  }
+}
+
+// The only place where cotangents are added up.
+void Reverse::accumulate(const Expr& x, const Expr& d) {
+  std::vector<Expr>& sums = cotangents_[&x.node()];
+  sums.resize(x.node().outputs().size());
+  Expr& sum = sums[static_cast<std::size_t>(x.output())];
+  sum = sum ? sum + d : d;
+}
+
+std::vector<Expr> Reverse::run() {
+  for (auto it = order_.rbegin(); it != order_.rend(); ++it) {
+    const Node* node = *it;
+    if (node->kind() != Node::Kind::op) continue;
+    const auto found = cotangents_.find(node);
+    if (found == cotangents_.end()) continue;
+    if (std::ranges::none_of(node->inputs(), [&](const Expr& x) { return relevant(x); })) continue;
+    step(node, found->second);
+  }
+  std::vector<Expr> results;
+  for (const Expr& x : wrt_) {
+    const auto found = cotangents_.find(&x.node());
+    Expr d;
+    if (found != cotangents_.end()) d = found->second[static_cast<std::size_t>(x.output())];
+    results.push_back(d ? d : zeros(x.spec()));
+  }
+  return results;
+}
+
+void Reverse::step(const Node* node, std::vector<Expr> d) {
+  const LocationScope scope(node->location());
+  const OpType& type = node->op().type();
+  const std::vector<Expr> in_gradients = rule(node, d);
+  if (in_gradients.size() != node->inputs().size()) {
+    throw Error(type.name, format("its gradient rule gives {} gradients for {} inputs",
+                                  in_gradients.size(), node->inputs().size()))
+        .at(node->location().text());
+  }
+  for (std::size_t i = 0; i < in_gradients.size(); ++i) {
+    const Expr& x = node->inputs()[i];
+    Expr dx = in_gradients[i];
+    if (!dx || !relevant(x)) continue;
+    if (type.broadcasts && broadcasts_to(x.shape(), dx.shape())) dx = sum_to(dx, x.shape());
+    if (dx.spec() != x.spec()) {
+      throw Error(type.name, format("its gradient rule gives {} for input {}, which is {}",
+                                    to_string(dx.spec()), i, to_string(x.spec())))
+          .at(node->location().text());
+    }
+    accumulate(x, dx);
+  }
+}
+
+std::vector<Expr> Reverse::rule(const Node* node, std::span<const Expr> d) const {
+  const OpType& type = node->op().type();
+  if (node->op().vjp_covers(d)) {
+    std::vector<Expr> outputs;
+    for (std::size_t o = 0; o < node->outputs().size(); ++o) {
+      outputs.emplace_back(node->shared_from_this(), static_cast<std::int64_t>(o));
+    }
+    return node->op().vjp(node->inputs(), outputs, d);
+  }
+  if (type.has_decomposition) return rule_of_decomposition(node, d);
+  throw Error(type.name, "it has no gradient; leave its inputs out of wrt")
+      .at(node->location().text());
+}
+
+// Traced on one fresh placeholder for each input, differentiated there, then substituted: at the
+// real inputs it would be wrong when one input depends on another, as in f(x, x).
+std::vector<Expr> Reverse::rule_of_decomposition(const Node* node, std::span<const Expr> d) const {
+  std::vector<Expr> slots, values;
+  const auto placeholder = [&](const Expr& x) {
+    const Expr made = x ? input("", x.dtype(), x.shape()) : Expr();
+    slots.push_back(made);
+    values.push_back(x);
+    return made;
+  };
+  std::vector<Expr> in, wrt, outputs, cotangents;
+  for (const Expr& x : node->inputs()) {
+    in.push_back(placeholder(x));
+    if (relevant(x)) wrt.push_back(in.back());
+  }
+  const std::vector<Expr> all = node->op().decomposition(in);
+  for (std::size_t o = 0; o < all.size(); ++o) {
+    if (!d[o]) continue;
+    outputs.push_back(all[o]);
+    cotangents.push_back(placeholder(d[o]));
+  }
+  const std::vector<Expr> inner =
+      substitute(Reverse(outputs, wrt, cotangents).run(), slots, values);
+  std::vector<Expr> results;
+  for (std::size_t i = 0, next = 0; i < in.size(); ++i) {
+    results.push_back(relevant(node->inputs()[i]) ? inner[next++] : Expr());
+  }
+  return results;
+}
+
+}  // namespace
+
+std::vector<Expr> gradients(std::span<const Expr> outputs, std::span<const Expr> wrt,
+                            std::span<const Expr> cotangents) {
+  // Before rules are applied, or training would never be fused. What `wrt` names stays as it is.
+  std::vector<Expr> roots(outputs.begin(), outputs.end());
+  roots.insert(roots.end(), wrt.begin(), wrt.end());
+
+  return Reverse(std::span(roots).first(outputs.size()), std::span(roots).last(wrt.size()),
+                 cotangents)
+      .run();
+}
+
+std::vector<Expr> gradients(const Expr& output, std::span<const Expr> wrt) {
+  return gradients(std::span(&output, 1), wrt);
+}
+
+std::vector<Expr> gradients(const Expr& output, std::initializer_list<Expr> wrt) {
+  return gradients(output, std::span(wrt.begin(), wrt.size()));
+}
+
+}  // namespace fovea
