@@ -67,7 +67,7 @@ struct EnumNames;
 class Axes {
  public:
   Axes() = default;
-  Axes(std::int64_t axis) : axes_{axis} {}
+  Axes(std::int64_t axis) : axes_(std::vector<std::int64_t>{axis}) {}
   Axes(std::initializer_list<std::int64_t> axes) : axes_(axes) {}
   explicit Axes(std::vector<std::int64_t> axes) : axes_(std::move(axes)) {}
 

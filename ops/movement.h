@@ -49,7 +49,6 @@ struct Reshape {
 
   Out<TensorSpec> infer(const In<TensorSpec>& in) const;
   Tensor view(const Tensor& x) const;
-  void forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const;
   In<Expr> vjp(const In<Expr>& in, const Out<Expr>& out, const Out<Expr>& d) const;
   static std::vector<Sample<Reshape>> samples();
   static std::vector<Reject<Reshape>> rejects();
