@@ -1,0 +1,74 @@
+"""Reads every #include of the project and says which ones point against the layers, or bring a library where it must not be."""
+import pathlib
+import re
+import sys
+import unittest
+
+LAYERS = ["tensor", "ops/kernels", "ops", "graph", "cli"]           # an include points to the left, or stays
+ROOT = pathlib.Path(__file__).absolute().parent.parent
+INCLUDE = re.compile(r'^\s*#\s*include\s+["<]([^">]+)[">]', re.MULTILINE)
+# Headers for the project's own sources, which may use fmt and the like.
+INTERNAL = {"tensor/format.h", "tensor/strided.h", "tensor/convert.h"}
+
+
+def layer_of(path):
+    folder = str(path)
+    for layer in sorted(LAYERS, key=len, reverse=True):
+        if folder.startswith(layer + "/"):
+            return layer
+    return None
+
+
+def sources():
+    for layer in LAYERS:
+        for path in sorted((ROOT / layer).rglob("*")):
+            if path.suffix in (".h", ".cc"):
+                name = path.relative_to(ROOT)
+                yield name, INCLUDE.findall(path.read_text(encoding="utf-8"))
+
+
+def is_public(name):
+    return (name.suffix == ".h" and name.parent.as_posix() in ("tensor", "ops", "graph", "cli")
+            and name.as_posix() not in INTERNAL)
+
+
+class Layers(unittest.TestCase):
+    def test_there_are_sources(self):
+        self.assertGreater(len(list(sources())), 50)
+
+    def test_includes_point_to_the_left(self):
+        for name, includes in sources():
+            own = LAYERS.index(layer_of(name))
+            for include in includes:
+                if include.startswith("fovea/"):
+                    target = layer_of(pathlib.PurePath(include).relative_to("fovea"))
+                    with self.subTest(source=str(name), include=include):
+                        self.assertIsNotNone(target)
+                        self.assertLessEqual(LAYERS.index(target), own)
+
+    def test_libraries_stay_where_they_belong(self):
+        for name, includes in sources():
+            for include in includes:
+                with self.subTest(source=str(name), include=include):
+                    if include.startswith("xsimd/"):
+                        self.assertEqual(layer_of(name), "ops/kernels")
+                    if include.startswith("nlohmann/"):
+                        self.assertNotIn(layer_of(name), ("ops", "ops/kernels"))
+                    if include.startswith("CLI/"):
+                        self.assertEqual(layer_of(name), "cli")
+
+    def test_public_headers_include_only_the_standard_library_and_each_other(self):
+        for name, includes in sources():
+            if not is_public(name):
+                continue
+            for include in includes:
+                with self.subTest(header=str(name), include=include):
+                    if include.startswith("fovea/"):
+                        target = pathlib.PurePath(include).relative_to("fovea")
+                        self.assertTrue(is_public(target), "an internal header")
+                    else:
+                        self.assertRegex(include, r"^[a-z_0-9]+$", "not of the standard library")
+
+
+if __name__ == "__main__":
+    sys.exit(unittest.main())
