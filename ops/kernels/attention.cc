@@ -1,5 +1,7 @@
 #include "fovea/ops/kernels/attention.h"
 
+#include <algorithm>
+
 #include "fovea/ops/kernels/kernels.h"
 #include "fovea/ops/kernels/tasks.h"
 
@@ -24,11 +26,134 @@ void attention_forward(const AttentionProblem<T>& problem, const AttentionResult
       });
 }
 
+namespace {
+
+// Parts that the keys are split into, by shape alone: enough tasks for a few threads, of at least
+// 256 keys each.
+template <class T>
+std::int64_t key_splits(const AttentionProblem<T>& p) {
+  const std::int64_t heads = std::max<std::int64_t>(1, p.batch * p.kv_heads);
+  return std::clamp<std::int64_t>(p.keys / 256, 1, std::min<std::int64_t>(4, (7 + heads) / heads));
+}
+
+template <class T>
+std::int64_t dq_elements(const AttentionProblem<T>& p) {
+  return p.batch * p.heads * p.queries * p.dim;
+}
+
+// The parts of dq stand before the slots' scratch.
+template <class T>
+std::size_t dq_parts_bytes(const AttentionProblem<T>& p) {
+  const std::int64_t splits = key_splits(p);
+  const auto bytes = static_cast<std::size_t>(splits > 1 ? splits * dq_elements(p) : 0) * sizeof(T);
+  return (bytes + 63) / 64 * 64;
+}
+
+template <class T>
+void merge_dq(const AttentionProblem<T>& p, const HeadView<T>& dq, const T* parts) {
+  const std::int64_t splits = key_splits(p), elements = dq_elements(p);
+  parallel_for(p.batch * p.heads * ((p.queries + 63) / 64), [&](std::int64_t task) {
+    const std::int64_t blocks = (p.queries + 63) / 64, head = task / blocks;
+    const std::int64_t first = task % blocks * 64, last = std::min(p.queries, first + 64);
+    for (std::int64_t i = first; i < last; ++i) {
+      const T* from = parts + (head * p.queries + i) * p.dim;
+      T* to = dq.data + head / p.heads * dq.batch + head % p.heads * dq.head + i * dq.row;
+      for (std::int64_t d = 0; d < p.dim; ++d) {
+        double sum = 0;
+        for (std::int64_t s = 0; s < splits; ++s)
+          sum += static_cast<double>(from[s * elements + d]);
+        to[d] = static_cast<T>(sum * p.scale);
+      }
+    }
+  });
+}
+
+template <class T>
+void run_backward(const AttentionProblem<T>& p, const AttentionGradient<T>& g, T* dq_parts,
+                  void* scratch, int slots) {
+  const Loops<T>& loop = loops<T>(kernels());
+  const std::int64_t splits = key_splits(p);
+  const std::int64_t blocks = (p.keys + kAttentionBackwardKeys - 1) / kAttentionBackwardKeys;
+  for_each_task(p.batch * p.kv_heads * splits, scratch, loop.attention_backward_scratch(p), slots,
+                [&](std::int64_t task, void* memory) {
+                  const std::int64_t split = task % splits, head = task / splits;
+                  const BackwardTask<T> range{
+                      head / p.kv_heads, head % p.kv_heads,
+                      blocks * split / splits * kAttentionBackwardKeys,
+                      std::min(p.keys, blocks * (split + 1) / splits * kAttentionBackwardKeys),
+                      splits > 1 ? dq_parts + split * dq_elements(p) : nullptr};
+                  loop.attention_backward(p, g, range, memory);
+                });
+  if (splits > 1 && g.dq.data) merge_dq(p, g.dq, dq_parts);
+}
+
+// An axis cut into tasks: `step` apart where the bias has it, one for all where it is broadcast.
+struct Cut {
+  std::int64_t extent, step;
+
+  Cut(std::int64_t extent, std::int64_t step, std::int64_t stride)
+      : extent(extent), step(stride == 0 ? std::max<std::int64_t>(1, extent) : step) {}
+  std::int64_t tasks(std::int64_t stride) const {
+    return stride == 0 ? 1 : (extent + step - 1) / step;
+  }
+  std::int64_t begin(std::int64_t task) const { return task * step; }
+  std::int64_t end(std::int64_t task) const { return std::min(extent, (task + 1) * step); }
+};
+
+template <class T>
+void run_bias(const AttentionProblem<T>& p, const AttentionGradient<T>& g, void* scratch,
+              int slots) {
+  const Loops<T>& loop = loops<T>(kernels());
+  const ScoreView<T>& out = g.dbias;
+  const Cut batch(p.batch, 1, out.batch), heads(p.heads, 1, out.head);
+  const Cut queries(p.queries, kAttentionPanel<T>, out.row),
+      keys(p.keys, kAttentionBiasKeys, out.column);
+  const std::int64_t nb = batch.tasks(out.batch), nh = heads.tasks(out.head),
+                     nq = queries.tasks(out.row), nk = keys.tasks(out.column);
+  for_each_task(nb * nh * nq * nk, scratch, loop.attention_bias_scratch(p), slots,
+                [&](std::int64_t task, void* memory) {
+                  const std::int64_t k = task % nk, q = task / nk % nq, h = task / nk / nq % nh,
+                                     b = task / nk / nq / nh;
+                  loop.attention_bias(
+                      p, g,
+                      {batch.begin(b), batch.end(b), heads.begin(h), heads.end(h), queries.begin(q),
+                       queries.end(q), keys.begin(k), keys.end(k)},
+                      memory);
+                });
+}
+
+}  // namespace
+
+template <class T>
+std::size_t attention_backward_scratch(const AttentionProblem<T>& problem, int slots) {
+  const Loops<T>& loop = loops<T>(kernels());
+  const std::size_t slot =
+      std::max(loop.attention_backward_scratch(problem), loop.attention_bias_scratch(problem));
+  return dq_parts_bytes(problem) + slot * static_cast<std::size_t>(slots);
+}
+
+template <class T>
+void attention_backward(const AttentionProblem<T>& problem, const AttentionGradient<T>& gradient,
+                        void* scratch, int slots) {
+  void* slots_scratch = static_cast<std::byte*>(scratch) + dq_parts_bytes(problem);
+  if (gradient.dq.data || gradient.dk.data || gradient.dv.data) {
+    run_backward(problem, gradient, static_cast<T*>(scratch), slots_scratch, slots);
+  }
+  if (gradient.dbias.data) run_bias(problem, gradient, slots_scratch, slots);
+}
+
 template std::size_t attention_forward_scratch(const AttentionProblem<float>&, int);
 template std::size_t attention_forward_scratch(const AttentionProblem<double>&, int);
 template void attention_forward(const AttentionProblem<float>&, const AttentionResult<float>&,
                                 void*, int);
 template void attention_forward(const AttentionProblem<double>&, const AttentionResult<double>&,
                                 void*, int);
+
+template std::size_t attention_backward_scratch(const AttentionProblem<float>&, int);
+template std::size_t attention_backward_scratch(const AttentionProblem<double>&, int);
+template void attention_backward(const AttentionProblem<float>&, const AttentionGradient<float>&,
+                                 void*, int);
+template void attention_backward(const AttentionProblem<double>&, const AttentionGradient<double>&,
+                                 void*, int);
 
 }  // namespace fovea::kernels

@@ -63,7 +63,8 @@ class ForwardPanel {
     const std::int64_t step = block_keys(p_);
     for (std::int64_t j = range.begin - range.begin % step; j < range.end; j += step) {
       const std::int64_t begin = larger(j, range.begin), end = smaller(j + step, range.end);
-      const ScoreTile<T> tile{scratch_.s, kWidth, first_query_, queries_, begin, end - begin};
+      const ScoreTile<T> tile{scratch_.s, kWidth, kWidth,     first_query_,
+                              queries_,   begin,  end - begin};
       if (scores_.sees_any(tile)) block(tile);
     }
     return finish();
@@ -108,16 +109,6 @@ class ForwardPanel {
         scratch_.q[d * kWidth + i] = x;
       }
       if constexpr (kCareful) poison_q_[i] = found ? std::numeric_limits<T>::quiet_NaN() : T(0);
-    }
-  }
-
-  static void copy_finite(const T* from, std::int64_t stride, std::int64_t rows, std::int64_t dim,
-                          T* to, T* poison) {
-    for (std::int64_t j = 0; j < rows; ++j) {
-      bool found = false;
-      for (std::int64_t d = 0; d < dim; ++d)
-        to[j * dim + d] = finite_or_zero(from[j * stride + d], found);
-      poison[j] = found ? std::numeric_limits<T>::quiet_NaN() : T(0);
     }
   }
 

@@ -55,23 +55,25 @@ Visibility visibility_of(const AttentionProblem<T>& p, std::int64_t batch) {
           right == kUnbounded ? kFar : near(offset + right + 1)};
 }
 
-// dst[d*stride + lane] = rows[lane][d] for `count` rows of `dim`; lanes up to `stride` are 0.
+// Copies rows with 0 for what is not finite; `poison` is NaN for such a row and 0 for the others,
+// or null.
 template <class T>
-void transpose_into(const T* rows, std::int64_t row_stride, std::int64_t count, std::int64_t dim,
-                    T* dst, std::int64_t stride) {
-  for (std::int64_t d = 0; d < dim; ++d) {
-    std::int64_t lane = 0;
-    for (; lane < count; ++lane) dst[d * stride + lane] = rows[lane * row_stride + d];
-    for (; lane < stride; ++lane) dst[d * stride + lane] = T(0);
+void copy_finite(const T* from, std::int64_t stride, std::int64_t rows, std::int64_t dim, T* to,
+                 T* poison) {
+  for (std::int64_t j = 0; j < rows; ++j) {
+    bool found = false;
+    for (std::int64_t d = 0; d < dim; ++d)
+      to[j * dim + d] = finite_or_zero(from[j * stride + d], found);
+    if (poison) poison[j] = found ? std::numeric_limits<T>::quiet_NaN() : T(0);
   }
 }
 
 // A tile of scores: s[j*stride + lane] for key `first_key + j` and query `first_query + lane`.
-// Lanes from `queries` on, up to `stride`, belong to no query.
+// Lanes from `queries` on, up to `width`, belong to no query.
 template <class T>
 struct ScoreTile {
   T* s;
-  std::int64_t stride;
+  std::int64_t stride, width;
   std::int64_t first_query, queries;
   std::int64_t first_key, keys;
 };
@@ -110,10 +112,12 @@ class Scores {
   // null.
   void cap(const ScoreTile<T>& t, T* tanh_tile) const {
     const Vec<T> bound = broadcast(softcap_);
-    for (std::int64_t i = 0; i < t.keys * t.stride; i += kLanes<T>) {
-      const Vec<T> y = tanh(load(t.s + i) / bound);
-      if (tanh_tile) store(tanh_tile + i, y);
-      store(t.s + i, bound * y);
+    for (std::int64_t j = 0; j < t.keys; ++j) {
+      for (std::int64_t i = j * t.stride; i < j * t.stride + t.width; i += kLanes<T>) {
+        const Vec<T> y = tanh(load(t.s + i) / bound);
+        if (tanh_tile) store(tanh_tile + i, y);
+        store(t.s + i, bound * y);
+      }
     }
   }
 
@@ -133,13 +137,16 @@ class Scores {
 
   void add_bias(const ScoreTile<T>& t) const {
     const T* bias = bias_.data + t.first_query * bias_.row + t.first_key * bias_.column;
+    const Vec<T> hidden = broadcast(-kInfinity<T>);
     T lanes[kPanel<T>] = {};
     for (std::int64_t j = 0; j < t.keys; ++j) {
       for (std::int64_t i = 0; i < t.queries; ++i)
         lanes[i] = bias[i * bias_.row + j * bias_.column];
       T* s = t.s + j * t.stride;
-      for (std::int64_t i = 0; i < t.stride; i += kLanes<T>)
-        store(s + i, load(s + i) + load(lanes + i));
+      for (std::int64_t i = 0; i < t.width; i += kLanes<T>) {
+        const Vec<T> b = load(lanes + i);
+        store(s + i, select(b == hidden, hidden, load(s + i) + b));  // a NaN may be hidden
+      }
     }
   }
 
@@ -152,7 +159,7 @@ class Scores {
         visible[i] = mask[i * mask_.row + j * mask_.column] ? T(1) : T(0);
       }
       T* s = t.s + j * t.stride;
-      for (std::int64_t i = 0; i < t.stride; i += kLanes<T>) {
+      for (std::int64_t i = 0; i < t.width; i += kLanes<T>) {
         store(s + i, select(load(visible + i) == zero, hidden, load(s + i)));
       }
     }
@@ -169,7 +176,7 @@ class Scores {
     for (std::int64_t j = 0; j < t.keys; ++j) {
       const Vec<T> key = broadcast(static_cast<T>(j));
       T* s = t.s + j * t.stride;
-      for (std::int64_t i = 0; i < t.stride; i += kLanes<T>) {
+      for (std::int64_t i = 0; i < t.width; i += kLanes<T>) {
         const Vec<T> x = select(key < load(begin + i), hidden, load(s + i));
         store(s + i, select(key < load(end + i), x, hidden));
       }

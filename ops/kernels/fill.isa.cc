@@ -3,6 +3,8 @@
 namespace fovea::kernels::FOVEA_ISA_NAMESPACE {
 
 void fill(Kernels& table) {
+  add_attention_backward(table);
+  add_attention_bias(table);
   add_attention_forward(table);
   add_elementwise(table);
   add_gemm(table);

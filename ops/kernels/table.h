@@ -25,6 +25,25 @@ using RowsFunction = void (*)(const RowsProblem<T>&, std::int64_t first, std::in
 template <class T>
 inline constexpr std::int64_t kAttentionPanel = 128 / static_cast<std::int64_t>(sizeof(T));
 
+/// Keys of a block in the backward pass, and of a cell of the bias's gradient.
+inline constexpr std::int64_t kAttentionBackwardKeys = 64, kAttentionBiasKeys = 512;
+
+/// Keys [begin, end) of one KV head, `begin` a multiple of kAttentionBackwardKeys. dq goes to
+/// `dq_part`, a contiguous and not yet scaled (batch, heads, queries, dim), where several tasks
+/// have a part in it.
+template <class T>
+struct BackwardTask {
+  std::int64_t batch, kv_head, begin, end;
+  T* dq_part;
+};
+
+/// A cell of the bias's gradient: one batch item, one head, one panel of queries, one range of
+/// keys; or all of them where the bias is broadcast.
+struct BiasTask {
+  std::int64_t batch_begin, batch_end, heads_begin, heads_end;
+  std::int64_t queries_begin, queries_end, keys_begin, keys_end;
+};
+
 /// Tiles of c that matrix products are split into: rows, a multiple of every tile of registers, and
 /// columns.
 inline constexpr std::int64_t kGemmRows = 120;
@@ -41,6 +60,14 @@ struct Loops {
   void (*attention_forward)(const AttentionProblem<T>&, const AttentionResult<T>&,
                             std::int64_t batch, std::int64_t head, std::int64_t first_query,
                             void* scratch) = nullptr;
+
+  /// Gradients for q, k and v, and for the bias; bytes of scratch for one task.
+  std::size_t (*attention_backward_scratch)(const AttentionProblem<T>&) = nullptr;
+  void (*attention_backward)(const AttentionProblem<T>&, const AttentionGradient<T>&,
+                             const BackwardTask<T>&, void* scratch) = nullptr;
+  std::size_t (*attention_bias_scratch)(const AttentionProblem<T>&) = nullptr;
+  void (*attention_bias)(const AttentionProblem<T>&, const AttentionGradient<T>&, const BiasTask&,
+                         void* scratch) = nullptr;
 
   /// Bytes of scratch for one tile, and the tile whose first element is given.
   std::size_t (*gemm_scratch)(const GemmProblem<T>&) = nullptr;

@@ -274,4 +274,19 @@ ForwardResult<T> run_forward(const AttentionCase<T>& c) {
   return r;
 }
 
+template <class T>
+AttentionCase<T> plain_case(const Extents& e, unsigned seed) {
+  std::mt19937 random(seed);
+  AttentionCase<T> c;
+  c.e = e;
+  c.q = HeadArray<T>(e.batch, e.heads, e.queries, e.dim, false, 0);
+  c.k = HeadArray<T>(e.batch, e.kv_heads, e.keys, e.dim, false, 0);
+  c.v = HeadArray<T>(e.batch, e.kv_heads, e.keys, e.value_dim, false, 0);
+  fill_normal(c.q.values, random);
+  fill_normal(c.k.values, random);
+  fill_normal(c.v.values, random);
+  c.p.scale = 1 / std::sqrt(static_cast<double>(e.dim));
+  return c;
+}
+
 }  // namespace fovea::kernels

@@ -82,21 +82,6 @@ TEST_CASE_TEMPLATE("the number of threads does not change a bit", T, float, doub
   set_num_threads(before);
 }
 
-template <class T>
-AttentionCase<T> plain_case(const Extents& e, unsigned seed) {
-  std::mt19937 random(seed);
-  AttentionCase<T> c;
-  c.e = e;
-  c.q = HeadArray<T>(e.batch, e.heads, e.queries, e.dim, false, 0);
-  c.k = HeadArray<T>(e.batch, e.kv_heads, e.keys, e.dim, false, 0);
-  c.v = HeadArray<T>(e.batch, e.kv_heads, e.keys, e.value_dim, false, 0);
-  fill_normal(c.q.values, random);
-  fill_normal(c.k.values, random);
-  fill_normal(c.v.values, random);
-  c.p.scale = 1 / std::sqrt(static_cast<double>(e.dim));
-  return c;
-}
-
 TEST_CASE_TEMPLATE("logits of 1e4 and far beyond do not overflow", T, float, double) {
   for (const double scale : {1e3, 1e4, -1e5, 1e12, 1e25}) {
     CAPTURE(scale);
