@@ -5,7 +5,7 @@
 # Debian's packages, each with its reason. Bazel is 4.2.3 there and needs its rules from packages, too.
 FOVEA_PACKAGES=(
   bazel-bootstrap bazel-platforms bazel-rules-java bazel-rules-proto bazel-skylib  # the build
-  g++ python3                                                                      # compiler; generators and tests
+  g++ python3 python-is-python3                                                    # compiler; generators and tests
   libxsimd-dev libfmt-dev libtbb-dev nlohmann-json3-dev libzip-dev libcli11-dev    # libraries
   doctest-dev binutils                                                             # tests
 )
