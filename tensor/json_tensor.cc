@@ -36,8 +36,10 @@ T element(const JsonValue& value) {
       refuse(value, format("{} as {}; a number, \"inf\", \"-inf\" or \"nan\" is required",
                            value.describe(), dtype_of<T>));
     }
+    if (value.is(JsonKind::integer)) return static_cast<T>(value.integer());
     const double number = value.number();
-    if (std::abs(number) > static_cast<double>(std::numeric_limits<T>::max())) {
+    // What is halfway to the next power of two, or beyond, would round to infinity.
+    if (std::same_as<T, float> && std::abs(number) >= 0x1.ffffffp127) {
       refuse(value, format("{} is too large for {}", value.describe(), dtype_of<T>));
     }
     return static_cast<T>(number);
