@@ -67,6 +67,11 @@ class JsonBuilder {
       : document_(document), read_(document.text_.data()), cursor_(read_) {}
 
   void build() {
+    // The parser takes a NUL byte for the end of the text.
+    if (const std::size_t nul = document_.text_.find('\0'); nul != std::string::npos) {
+      report(nul, "not JSON: a NUL byte");
+      throw Error(std::move(mistakes_));
+    }
     const char* begin = document_.text_.data();
     const char* end = begin + document_.text_.size();
     nlohmann::json::sax_parse(CountingIterator(begin, &read_), CountingIterator(end, &read_), this);

@@ -66,6 +66,7 @@ TEST_CASE("texts that are not one JSON value are refused with their place") {
   CHECK(contains(error_of("{} x"), "m.json:1:4: "));
   CHECK(contains(error_of("[1,\n 2"), "m.json:2:3: "));
   CHECK(contains(error_of("[\"\xff\"]"), "UTF-8"));
+  CHECK(contains(error_of(std::string("[1]\n\0", 5)), "m.json:2:1: not JSON: a NUL byte"));
   CHECK(contains(error_of("[1,\n1e999]"), "m.json:2:1: the number is too large"));
   CHECK(contains(error_of("{\"a\": 1, \"b\": {\"a\": 2},\n\"a\": 3}"),
                  "m.json:2:1: the key \"a\" stands twice"));

@@ -31,6 +31,8 @@ class Scratch {
 
   std::string put(std::string_view name, std::string_view bytes) const {
     const std::string file = path(name);
+    // Some file systems write to the disk at once when an old file is emptied.
+    std::filesystem::remove(file);
     std::ofstream(file, std::ios::binary).write(bytes.data(), std::ssize(bytes));
     return file;
   }
