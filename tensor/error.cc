@@ -81,7 +81,7 @@ std::string did_you_mean(std::string_view given, const std::vector<std::string>&
   for (const std::string& candidate : candidates) {
     if (candidate.size() > 80) continue;
     const std::size_t distance = edit_distance(given, candidate);
-    if (distance < least && distance < candidate.size()) {
+    if (distance < least && distance < std::max(given.size(), candidate.size())) {
       least = distance;
       best = &candidate;
     }

@@ -35,9 +35,28 @@ void copy_elements(const Tensor& source, To* out) {
                });
 }
 
+// Whether all offsets of elements, in bytes, fit in 63 bits.
+bool reach_fits(const Shape& shape, const Strides& strides, std::size_t element_size) {
+  std::int64_t low = 0, high = 0;
+  if (shape.numel() == 0) return true;
+  for (std::size_t axis = 0; axis < strides.size(); ++axis) {
+    std::int64_t reach = 0;
+    if (__builtin_mul_overflow(shape[static_cast<std::int64_t>(axis)] - 1, strides[axis], &reach) ||
+        __builtin_mul_overflow(reach, static_cast<std::int64_t>(element_size), &reach) ||
+        __builtin_add_overflow(reach < 0 ? low : high, reach, reach < 0 ? &low : &high)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+void require_defined(std::string_view where, const Tensor& t) {
+  if (!t.defined()) fail(where, "a null tensor has no elements; assign one first");
+}
+
 template <class T>
 void require_dtype(const Tensor& t) {
-  if (!t.defined()) fail("tensor", "a null tensor has no elements; assign one first");
+  require_defined("tensor", t);
   if (t.dtype() != dtype_of<T>) {
     fail("tensor", "elements are {}, but {} was asked for", t.dtype(), dtype_of<T>);
   }
@@ -124,6 +143,10 @@ Tensor Tensor::borrow(void* data, DType dtype, const Shape& shape, std::optional
   if (strides && static_cast<std::int64_t>(strides->size()) != shape.rank()) {
     fail("borrow", "{} strides for shape {}; {} are required", strides->size(), shape,
          shape.rank());
+  }
+  if (strides && !reach_fits(shape, *strides, size_of(dtype))) {
+    fail("borrow", "strides {} for {} {} reach further than 63 bits", fmt::format("{}", *strides),
+         dtype, shape);
   }
   Tensor t;
   t.owner_ = std::move(owner);
@@ -339,6 +362,7 @@ Tensor Tensor::contiguous() const {
 Tensor Tensor::copy() const { return astype(dtype_); }
 
 Tensor Tensor::astype(DType dtype) const {
+  require_defined("tensor", *this);
   Tensor t = empty(dtype, layout_->shape);
   visit_dtype(dtype, [&]<class To>(std::type_identity<To>) {
     visit_dtype(dtype_, [&]<class From>(std::type_identity<From>) {
@@ -349,11 +373,17 @@ Tensor Tensor::astype(DType dtype) const {
 }
 
 void Tensor::copy_from(const Tensor& source) const {
+  require_defined("copy_from", *this);
+  require_defined("copy_from", source);
   if (source.dtype_ != dtype_ || source.shape() != layout_->shape) {
     fail("copy_from", "{} into {}; shapes and dtypes must be equal", to_string(spec_of(source)),
          to_string(spec_of(*this)));
   }
   void* memory = mutable_raw();
+  if (overlaps(source)) {
+    if (data_ == source.data_ && strides() == source.strides()) return;
+    return copy_from(source.copy());
+  }
   visit_dtype(dtype_, [&]<class T>(std::type_identity<T>) {
     auto* out = static_cast<T*>(memory);
     if (is_contiguous()) {
@@ -380,7 +410,7 @@ Tensor Tensor::read_only() const {
 Tensor Tensor::as_strided(const Shape& shape, Strides strides, std::int64_t offset) const {
   Tensor t = *this;
   t.set_layout(shape, std::move(strides));
-  if (t.data_ != nullptr) {
+  if (t.data_ != nullptr && shape.numel() > 0) {
     t.data_ =
         static_cast<std::byte*>(t.data_) + offset * static_cast<std::int64_t>(size_of(dtype_));
   }
@@ -390,6 +420,7 @@ Tensor Tensor::as_strided(const Shape& shape, Strides strides, std::int64_t offs
 std::string to_string(const TensorSpec& spec) { return format("{} {}", spec.dtype, spec.shape); }
 
 bool equal_bits(const Tensor& a, const Tensor& b) {
+  if (!a.defined() || !b.defined()) return a.defined() == b.defined();
   if (a.dtype() != b.dtype() || a.shape() != b.shape()) return false;
   return visit_dtype(a.dtype(), [&]<class T>(std::type_identity<T>) {
     bool equal = true;

@@ -50,8 +50,8 @@ class Tensor {
 
   /// A view of memory that somebody else owns. `strides` in elements, row-major when left out;
   /// `owner` is kept alive as long as any view of it. Throws Error if `data` is null though there
-  /// are elements, if it is not aligned for `dtype`, or if the number of strides is not the rank. A
-  /// view of const memory refuses `mutable_data`.
+  /// are elements, if it is not aligned for `dtype`, if the number of strides is not the rank, or
+  /// if they reach further than 63 bits. A view of const memory refuses `mutable_data`.
   static Tensor borrow(void* data, DType dtype, const Shape& shape,
                        std::optional<Strides> strides = {}, std::shared_ptr<void> owner = {});
   static Tensor borrow(const void* data, DType dtype, const Shape& shape,
@@ -116,8 +116,8 @@ class Tensor {
   /// New memory, elements converted as by C++ (to bool: not zero; a float outside i64's range or
   /// NaN gives 0).
   Tensor astype(DType dtype) const;
-  /// Writes `source`'s elements into this tensor's memory. Throws Error unless shapes and dtypes
-  /// are equal.
+  /// Writes `source`'s elements, as they were before, into this tensor's memory: the two may
+  /// overlap. Throws Error unless shapes and dtypes are equal.
   void copy_from(const Tensor& source) const;
 
   /// This memory, not to be written through the result.
@@ -157,7 +157,7 @@ inline TensorSpec spec_of(const Tensor& t) { return {t.dtype(), t.shape()}; }
 /// `f32 (2, 3)`.
 std::string to_string(const TensorSpec& spec);
 
-/// Same dtype, shape and bits (NaN equals itself, 0 differs from -0).
+/// Same dtype, shape and bits (NaN equals itself, 0 differs from -0); or both are null.
 bool equal_bits(const Tensor& a, const Tensor& b);
 
 /// How `print` shortens and rounds; NumPy's defaults.

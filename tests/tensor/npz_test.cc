@@ -92,7 +92,7 @@ std::string zip_of(const std::vector<Part>& parts) {
                                little_endian(crc32(p.data), 4) + little_endian(p.data.size(), 4) +
                                little_endian(p.size, 4) + little_endian(p.name.size(), 2) +
                                little_endian(0, 2);
-    directory += "PK\1\2" + little_endian(20, 2) + common + little_endian(0, 10) +
+    directory += "PK\1\2" + little_endian(20, 2) + common + std::string(10, '\0') +
                  little_endian(bytes.size(), 4) + p.name;
     bytes += "PK\3\4" + common + p.name + p.data;
   }

@@ -1,0 +1,193 @@
+#include "fovea/tensor/parallel.h"
+
+#include <doctest/doctest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "fovea/tensor/error.h"
+#include "tests/tensor/scratch.h"
+
+namespace fovea {
+namespace {
+
+// The exit status of a child process that runs `body`; 99 for an exception.
+int in_child(const std::function<int()>& body) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    int status = 99;
+    try {
+      status = body();
+    } catch (...) {
+    }
+    ::_exit(status);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+// The environment is read once, so this case comes first: the process has run no loop yet.
+TEST_CASE("FOVEA_THREADS") {
+  const auto threads_with = [](const char* text) {
+    return in_child([&] {
+      ::setenv("FOVEA_THREADS", text, 1);
+      return num_threads();
+    });
+  };
+  CHECK(threads_with("1") == 1);
+  CHECK(threads_with("3") == 3);
+  CHECK(threads_with("") >= 1);
+  for (const char* text : {"0", "-1", "1025", "3 ", " 3", "3x", "+3", "three", "99999999999999"}) {
+    const int status = in_child([&] {
+      ::setenv("FOVEA_THREADS", text, 1);
+      const std::string error = error_of([] { num_threads(); });
+      return error == "FOVEA_THREADS: " + quoted(text) + "; a number from 1 to 1024 is required";
+    });
+    INFO(text);
+    CHECK(status == 1);
+  }
+}
+
+class ThreadCount {
+ public:
+  explicit ThreadCount(int threads) { set_num_threads(threads); }
+  ~ThreadCount() { set_num_threads(before_); }
+  ThreadCount(const ThreadCount&) = delete;
+  ThreadCount& operator=(const ThreadCount&) = delete;
+
+ private:
+  int before_ = num_threads();
+};
+
+TEST_CASE("set_num_threads") {
+  const ThreadCount four(4);
+  CHECK(num_threads() == 4);
+  for (int threads : {0, -1, 1025}) {
+    CHECK(error_of([&] { set_num_threads(threads); }) ==
+          "set_num_threads: " + std::to_string(threads) + "; a number from 1 to 1024 is required");
+  }
+  CHECK(num_threads() == 4);
+}
+
+TEST_CASE("parallel_for: each index once") {
+  for (int threads : {1, 2, 3, 8}) {
+    const ThreadCount count(threads);
+    for (std::int64_t n : {-1, 0, 1, 2, 7, 1000}) {
+      std::vector<std::atomic<int>> calls(static_cast<std::size_t>(n < 0 ? 0 : n));
+      parallel_for(n, [&](std::int64_t i) { ++calls[static_cast<std::size_t>(i)]; });
+      for (const std::atomic<int>& call : calls) CHECK(call == 1);
+    }
+  }
+}
+
+TEST_CASE("parallel_for: a slot is held by one call at a time") {
+  const ThreadCount count(4);
+  std::vector<std::atomic<int>> held(4);
+  std::atomic<int> mistakes = 0;
+  parallel_for(500, [&](std::int64_t, int slot) {
+    if (slot < 0 || slot >= 4) {
+      ++mistakes;
+      return;
+    }
+    std::atomic<int>& mine = held[static_cast<std::size_t>(slot)];
+    if (++mine != 1) ++mistakes;
+    std::this_thread::yield();
+    --mine;
+  });
+  CHECK(mistakes == 0);
+}
+
+TEST_CASE("parallel_for: several threads work at the same time") {
+  const ThreadCount count(2);
+  // Each call waits for the other, for at most ten seconds.
+  std::atomic<int> arrived = 0;
+  parallel_for(2, [&](std::int64_t) {
+    ++arrived;
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    while (arrived < 2 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+  });
+  CHECK(arrived == 2);
+}
+
+TEST_CASE("parallel_for: an exception is thrown where the loop was called") {
+  for (int threads : {1, 4}) {
+    const ThreadCount count(threads);
+    std::atomic<int> running = 0;
+    CHECK_THROWS_WITH_AS(parallel_for(100,
+                                      [&](std::int64_t i) {
+                                        ++running;
+                                        if (i == 37) {
+                                          --running;
+                                          throw std::runtime_error("thirty-seven");
+                                        }
+                                        --running;
+                                      }),
+                         "thirty-seven", std::runtime_error);
+    CHECK(running == 0);
+    // The next loop is not affected, and not serial.
+    std::atomic<int> calls = 0;
+    parallel_for(100, [&](std::int64_t) { ++calls; });
+    CHECK(calls == 100);
+  }
+}
+
+TEST_CASE("parallel_for: a loop inside a loop runs serially") {
+  const ThreadCount count(4);
+  std::atomic<int> calls = 0, elsewhere = 0;
+  parallel_for(8, [&](std::int64_t) {
+    const std::thread::id here = std::this_thread::get_id();
+    std::int64_t expected = 0;
+    parallel_for(10, [&](std::int64_t i, int slot) {
+      ++calls;
+      if (std::this_thread::get_id() != here || i != expected || slot != 0) ++elsewhere;
+      expected = i + 1;
+    });
+  });
+  CHECK(calls == 80);
+  CHECK(elsewhere == 0);
+}
+
+TEST_CASE("parallel_for: several threads call at once") {
+  const ThreadCount count(3);
+  std::atomic<int> wrong = 0;
+  std::vector<std::thread> callers;
+  for (int caller = 0; caller < 6; ++caller) {
+    callers.emplace_back([&] {
+      for (int round = 0; round < 50; ++round) {
+        std::atomic<std::int64_t> sum = 0;
+        parallel_for(100, [&](std::int64_t i) { sum += i; });
+        if (sum != 4950) ++wrong;
+      }
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("parallel_for: a forked child runs serially instead of hanging") {
+  const ThreadCount count(4);
+  std::atomic<int> calls = 0;
+  parallel_for(100, [&](std::int64_t) { ++calls; });
+  REQUIRE(calls == 100);
+  const int status = in_child([] {
+    const std::thread::id here = std::this_thread::get_id();
+    int done = 0;
+    parallel_for(50, [&](std::int64_t) { done += std::this_thread::get_id() == here ? 1 : 100; });
+    return done;
+  });
+  CHECK(status == 50);
+  parallel_for(100, [&](std::int64_t) { ++calls; });
+  CHECK(calls == 200);
+}
+
+}  // namespace
+}  // namespace fovea
