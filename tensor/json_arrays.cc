@@ -13,6 +13,8 @@ namespace fovea {
 
 namespace {
 
+// Parsed JSON takes twenty times the memory of its text.
+constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 27;
 constexpr std::int64_t kMostRank = static_cast<std::int64_t>(JsonDocument::kMaxNesting) - 2;
 
 [[noreturn]] void refuse(const std::string& place, std::string text) {
@@ -111,7 +113,11 @@ std::string entry_text(const std::string& path, const std::string& name, const T
   } catch (const nlohmann::json::exception&) {
     fail(path, "the name {}; names are UTF-8", fovea::quoted(name));
   }
-  std::vector<std::int64_t> extents(tensor.shape().begin(), tensor.shape().end());
+  if (static_cast<std::uint64_t>(tensor.numel()) > kMostBytes / 2) {
+    fail(path, "{}: {} elements; .npz or .safetensors is required", fovea::quoted(name),
+         tensor.numel());
+  }
+  const std::vector<std::int64_t> extents(tensor.shape().begin(), tensor.shape().end());
   std::string text = format("{}: {{\"dtype\": \"{}\", \"shape\": [{}], \"value\": ", key,
                             tensor.dtype(), fmt::join(extents, ", "));
   if (tensor.numel() == 0) {
@@ -154,7 +160,7 @@ Tensor tensor_from_json_entry(const JsonValue& entry, std::optional<DType> wante
 }
 
 NamedTensors load_json_arrays(const std::string& path, const WantedDType& wanted) {
-  const auto document = JsonDocument::parse(path, read_text_file(path, JsonDocument::kMaxBytes));
+  const auto document = JsonDocument::parse(path, read_text_file(path, kMostBytes));
   const JsonValue root = document->root();
   if (!root.is(JsonKind::object)) {
     refuse(root.place(),
@@ -173,9 +179,15 @@ void save_json_arrays(const std::string& path, const NamedTensors& tensors) {
   atomic_write(path, [&](FileWriter& out) {
     out.write("{");
     bool first = true;
+    std::uint64_t bytes = 4;
     for (const auto& [name, tensor] : tensors) {
-      out.write(first ? "\n  " : ",\n  ");
-      out.write(entry_text(path, name, tensor));
+      const std::string text = (first ? "\n  " : ",\n  ") + entry_text(path, name, tensor);
+      bytes += text.size();
+      if (bytes > kMostBytes) {
+        fail(path, "the arrays take more than {} bytes as JSON; .npz or .safetensors is required",
+             kMostBytes);
+      }
+      out.write(text);
       first = false;
     }
     out.write(first ? "}\n" : "\n}\n");

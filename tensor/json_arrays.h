@@ -11,11 +11,12 @@ namespace fovea {
 /// is needed only for arrays without elements, and `dtype` only where `wanted` is not meant. The
 /// numbers that JSON lacks are "inf", "-inf" and "nan". i64 takes whole numbers only, bool only
 /// `true` and `false`. Throws Error, with line and column, for ragged nesting, duplicate or unknown
-/// keys, numbers that the dtype cannot hold, and whatever is no JSON.
+/// keys, numbers that the dtype cannot hold, whatever is no JSON, and files beyond 128 MiB.
 NamedTensors load_json_arrays(const std::string& path, const WantedDType& wanted = {});
 
 /// Writes the long form, with the fewest digits that read back as the same numbers. Throws Error if
-/// the file cannot be written (then it is as it was), if a name is no UTF-8, or at a rank above 98.
+/// the file cannot be written (then it is as it was), if a name is no UTF-8, at a rank above 98,
+/// and for more than 128 MiB of text.
 void save_json_arrays(const std::string& path, const NamedTensors& tensors);
 
 }  // namespace fovea

@@ -92,6 +92,14 @@ TEST_CASE("json arrays: refusals say where") {
   CHECK(contains(load_error("{\"a\": \"\xff\"}"), "UTF-8"));
 }
 
+TEST_CASE("json arrays: a large file is refused before it is read") {
+  const Scratch scratch;
+  const std::string file = scratch.put("x.json", "{");
+  std::filesystem::resize_file(file, std::uintmax_t{1} << 40);
+  CHECK(contains(error_of([&] { load_json_arrays(file); }),
+                 "1099511627776 bytes; at most 134217728"));
+}
+
 TEST_CASE("json arrays: what is written reads back as the same bits") {
   const Scratch scratch;
   const std::string file = scratch.path("x.json");
@@ -155,6 +163,11 @@ TEST_CASE("json arrays: what cannot be written leaves the file as it was") {
                  }),
                  "names are UTF-8"));
   CHECK(contains(error_of([&] { save_json_arrays(file, {{"a", Tensor()}}); }), "null tensor"));
+  const Tensor huge = Tensor::scalar(f32, 1).broadcast_to({1 << 20, 1 << 20});
+  CHECK(contains(error_of([&] {
+                   save_json_arrays(file, {{"a", huge}});
+                 }),
+                 "1099511627776 elements; .npz or .safetensors is required"));
   CHECK(Scratch::get(file) == "before");
   CHECK(scratch.files() == 1);
   save_json_arrays(file, {{"a", deep.select(0, 0)}});
