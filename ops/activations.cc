@@ -1,11 +1,61 @@
 #include "fovea/ops/activations.h"
 
+#include <array>
+#include <cmath>
 #include <numbers>
 
 #include "fovea/ops/define.h"
+#include "fovea/ops/map_kernel.h"
 #include "fovea/ops/samples.h"
 
 namespace fovea {
+
+namespace {
+
+struct TanhMap {
+  template <class T>
+  static void map(std::int64_t n, const T* x, T* y) {
+    detail::functions<T>().tanh(n, x, y);
+  }
+};
+
+// As the formula says it, the exponentials first.
+struct SigmoidMap {
+  template <class T>
+  static void map(std::int64_t n, const T* x, T* y) {
+    std::array<T, detail::kMostMapped> e;
+    for (std::int64_t i = 0; i < n; ++i) e[static_cast<std::size_t>(i)] = -std::abs(x[i]);
+    detail::functions<T>().exp(n, e.data(), e.data());
+    for (std::int64_t i = 0; i < n; ++i) {
+      const T ei = e[static_cast<std::size_t>(i)];
+      y[i] = (x[i] < T(0) ? ei : T(1)) / (T(1) + ei);
+    }
+  }
+};
+
+struct SiluMap {
+  template <class T>
+  static void map(std::int64_t n, const T* x, T* y) {
+    std::array<T, detail::kMostMapped> s;
+    SigmoidMap::map(n, x, s.data());
+    for (std::int64_t i = 0; i < n; ++i) {
+      const T si = s[static_cast<std::size_t>(i)];
+      y[i] = si == T(0) ? T(0) : x[i] * si;
+    }
+  }
+};
+
+}  // namespace
+
+TileKernel Tanh::tile_kernel(std::span<const DType> in) const {
+  return detail::map_kernel<TanhMap>(in[0]);
+}
+TileKernel Sigmoid::tile_kernel(std::span<const DType> in) const {
+  return detail::map_kernel<SigmoidMap>(in[0]);
+}
+TileKernel Silu::tile_kernel(std::span<const DType> in) const {
+  return detail::map_kernel<SiluMap>(in[0]);
+}
 
 Expr Erf::derivative(const Expr& x, const Expr&) const {
   return 2 * std::numbers::inv_sqrtpi * exp(-square(x));

@@ -18,6 +18,7 @@ struct Tanh : Unary<Tanh> {
   T formula(T x) const {
     return math::tanh(x);
   }
+  TileKernel tile_kernel(std::span<const DType> in) const;
   Expr derivative(const Expr&, const Expr& y) const { return 1 - y * y; }
   static std::vector<Sample<Tanh>> samples();
   static std::vector<Reject<Tanh>> rejects();
@@ -32,6 +33,7 @@ struct Sigmoid : Unary<Sigmoid> {
     const T e = math::exp(x < T(0) ? x : -x);
     return (x < T(0) ? e : T(1)) / (T(1) + e);
   }
+  TileKernel tile_kernel(std::span<const DType> in) const;
   Expr derivative(const Expr&, const Expr& y) const { return y * (1 - y); }
   static std::vector<Sample<Sigmoid>> samples();
   static std::vector<Reject<Sigmoid>> rejects();
@@ -72,6 +74,7 @@ struct Silu : Unary<Silu> {
     const T s = Sigmoid{}.formula(x);
     return s == T(0) ? T(0) : x * s;
   }
+  TileKernel tile_kernel(std::span<const DType> in) const;
   Expr derivative(const Expr& x, const Expr& y) const;
   static std::vector<Sample<Silu>> samples();
   static std::vector<Reject<Silu>> rejects();

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "fovea/ops/define.h"
+#include "fovea/ops/map_kernel.h"
 #include "fovea/ops/samples.h"
 
 namespace fovea {
@@ -20,6 +21,21 @@ AB<Expr> Pow::derivative(const Expr& a, const Expr& b, const Expr& y) const {
 
 Scale::In<Expr> Scale::vjp(const In<Expr>&, const Out<Expr>&, const Out<Expr>& d) const {
   return {scale(d.y, *this)};
+}
+
+namespace {
+
+struct ExpMap {
+  template <class T>
+  static void map(std::int64_t n, const T* x, T* y) {
+    detail::functions<T>().exp(n, x, y);
+  }
+};
+
+}  // namespace
+
+TileKernel Exp::tile_kernel(std::span<const DType> in) const {
+  return detail::map_kernel<ExpMap>(in[0]);
 }
 
 Expr Sin::derivative(const Expr& x, const Expr&) const { return cos(x); }

@@ -12,6 +12,9 @@ namespace fovea::detail {
 /// a wrong axis.
 Shape reduced_shape(std::string_view where, const Shape& x, const Axes& axes, bool keep_dims);
 
+/// How many elements each element of the reduced shape comes from.
+std::int64_t reduced_count(const Shape& x, const Axes& axes);
+
 /// y, of x's reduced shape, with the reduced axes kept as 1: it broadcasts against x.
 Expr unreduce(const Expr& y, const Expr& x, const Axes& axes, bool keep_dims);
 

@@ -1,10 +1,10 @@
 #include "fovea/ops/reductions.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "fovea/ops/define.h"
 #include "fovea/ops/elementwise.h"
+#include "fovea/ops/kernels/rows.h"
 #include "fovea/ops/movement.h"
 #include "fovea/ops/reduce.h"
 #include "fovea/ops/row_view.h"
@@ -17,34 +17,37 @@ namespace {
 
 // Rows are reduced in pieces of this many elements, pieces in order: fixed, so that the result
 // follows from the shape.
-constexpr std::int64_t kPiece = 2048;
+constexpr std::int64_t kPiece = 4096;
 // Elements of one parallel task.
-constexpr std::int64_t kTask = 16 * kPiece;
-
-// Σ x, in eight sums side by side.
-template <class Sum, class T>
-Sum plain_sum(const T* x, std::int64_t n) {
-  Sum sums[8] = {};
-  std::int64_t i = 0;
-  for (; i + 8 <= n; i += 8) {
-    for (std::int64_t k = 0; k < 8; ++k) sums[k] += static_cast<Sum>(x[i + k]);
-  }
-  for (; i < n; ++i) sums[i % 8] += static_cast<Sum>(x[i]);
-  return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
-}
+constexpr std::int64_t kTask = 8 * kPiece;
 
 // A reduction says what a piece becomes, how pieces become a row, and how a row ends.
 
 template <class T>
 struct SumOf {
-  using Partial = std::conditional_t<std::same_as<T, std::int64_t>, std::uint64_t, double>;
+  using Partial = double;
   bool is_mean = false;
 
-  Partial piece(const T* x, std::int64_t n) const { return plain_sum<Partial>(x, n); }
-  Partial merge(const Partial* x, std::int64_t n) const { return plain_sum<Partial>(x, n); }
-  T finish(Partial sum, std::int64_t length) const {
-    return static_cast<T>(is_mean ? sum / static_cast<Partial>(length) : sum);
+  double piece(const T* x, std::int64_t n) const { return kernels::sum(x, n, 1); }
+  double merge(const double* x, std::int64_t n) const { return kernels::sum(x, n, 1); }
+  T finish(double sum, std::int64_t length) const {
+    return static_cast<T>(is_mean ? sum / static_cast<double>(length) : sum);
   }
+};
+
+// Wraps around, as NumPy's sum does.
+template <>
+struct SumOf<std::int64_t> {
+  using Partial = std::int64_t;
+  bool is_mean = false;
+
+  std::int64_t piece(const std::int64_t* x, std::int64_t n) const {
+    std::uint64_t sum = 0;
+    for (std::int64_t i = 0; i < n; ++i) sum += static_cast<std::uint64_t>(x[i]);
+    return static_cast<std::int64_t>(sum);
+  }
+  std::int64_t merge(const std::int64_t* x, std::int64_t n) const { return piece(x, n); }
+  std::int64_t finish(std::int64_t sum, std::int64_t) const { return sum; }
 };
 
 template <class T, bool largest>
@@ -164,7 +167,8 @@ void refuse_empty(const Op& op, const TensorSpec& x) {
   const AxisMask mask = axis_mask(Op::name, op.axes, x.shape.rank());
   for (std::int64_t axis = 0; axis < x.shape.rank(); ++axis) {
     if (contains(mask, axis) && x.shape[axis] == 0) {
-      fail(Op::name, "x {} has no elements along axis {}; at least one is required", x.shape, axis);
+      fail(Op::name, "x {} is empty along axis {}; at least one element is required", x.shape,
+           axis);
     }
   }
 }
@@ -204,6 +208,15 @@ Shape reduced_shape(std::string_view where, const Shape& x, const Axes& axes, bo
   return Shape(std::move(extents));
 }
 
+std::int64_t reduced_count(const Shape& x, const Axes& axes) {
+  const AxisMask mask = axis_mask("reduced_count", axes, x.rank());
+  std::int64_t count = 1;
+  for (std::int64_t axis = 0; axis < x.rank(); ++axis) {
+    if (contains(mask, axis)) count *= x[axis];
+  }
+  return count;
+}
+
 Expr unreduce(const Expr& y, const Expr& x, const Axes& axes, bool keep_dims) {
   if (keep_dims) return y;
   const Shape kept = reduced_shape("unreduce", x.shape(), axes, true);
@@ -238,9 +251,7 @@ void Mean::forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) con
   run<Mean, SumOf>(*this, context, in.x, out.y, true);
 }
 Mean::In<Expr> Mean::vjp(const In<Expr>& in, const Out<Expr>&, const Out<Expr>& d) const {
-  // Without elements there is nothing to give a gradient to.
-  const std::int64_t outputs = std::max<std::int64_t>(1, d.y.shape().numel());
-  const auto count = static_cast<double>(std::max<std::int64_t>(1, in.x.shape().numel() / outputs));
+  const auto count = static_cast<double>(detail::reduced_count(in.x.shape(), axes));
   return {detail::spread(d.y / count, in.x, axes, keep_dims)};
 }
 
@@ -300,7 +311,7 @@ std::vector<Reject<Op>> reduction_rejects() {
 template <class Op>
 std::vector<Reject<Op>> extreme_rejects() {
   std::vector<Reject<Op>> all = reduction_rejects<Op>();
-  all.push_back({{.axes = 1}, {arg::normal({3, 0})}, "at least one is required"});
+  all.push_back({{.axes = 1}, {arg::normal({3, 0})}, "at least one element is required"});
   return all;
 }
 
