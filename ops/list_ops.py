@@ -1,4 +1,4 @@
-"""Writes the source that registers every op found in the headers given: a struct whose body begins with its `name`.
+"""Writes the source that registers every op found in the headers given: a struct, not a template, that begins with its `name`.
 
 usage: list_ops.py HEADER… > builtin_ops.cc
 """
@@ -6,7 +6,7 @@ import pathlib
 import re
 import sys
 
-OP = re.compile(r"^struct (\w+)(?: : [^{]+)? \{\n  static constexpr std::string_view name =", re.MULTILINE)
+OP = re.compile(r"(?<!>\n)^struct (\w+)(?: : [^{]+)? \{\n  static constexpr std::string_view name =", re.MULTILINE)
 
 
 def main():
