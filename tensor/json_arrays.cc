@@ -175,6 +175,15 @@ NamedTensors load_json_arrays(const std::string& path, const WantedDType& wanted
   return tensors;
 }
 
+std::string json_arrays_text(const NamedTensors& tensors) {
+  std::string text = "{";
+  for (const auto& [name, tensor] : tensors) {
+    text += text.size() == 1 ? "\n  " : ",\n  ";
+    text += entry_text("json", name, tensor);
+  }
+  return text + (tensors.empty() ? "}" : "\n}");
+}
+
 void save_json_arrays(const std::string& path, const NamedTensors& tensors) {
   atomic_write(path, [&](FileWriter& out) {
     out.write("{");

@@ -18,5 +18,7 @@ NamedTensors load_json_arrays(const std::string& path, const WantedDType& wanted
 /// the file cannot be written (then it is as it was), if a name is no UTF-8, at a rank above 98,
 /// and for more than 128 MiB of text.
 void save_json_arrays(const std::string& path, const NamedTensors& tensors);
+/// What `save_json_arrays` writes, without the last line's end.
+std::string json_arrays_text(const NamedTensors& tensors);
 
 }  // namespace fovea

@@ -1,0 +1,127 @@
+// Models in JSON: a file becomes a template, a template with sizes becomes a session that runs.
+//
+//     Model model = Model::load("layer.json");
+//     model.load_weights("layer.safetensors");
+//     Session session = model.bind({{"length", 512}});
+//     NamedTensors out = session.run({{"x", x}});
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "fovea/ops/expr.h"
+#include "fovea/ops/registry.h"
+#include "fovea/tensor/named_tensors.h"
+#include "fovea/tensor/tensor.h"
+
+namespace fovea {
+
+class Session;
+
+/// Sizes for a model's dims, by name.
+using Sizes = std::map<std::string, std::int64_t>;
+
+/// How a model is bound, besides sizes.
+struct BindOptions {
+  std::optional<DType> dtype = {};         ///< f32 or f64: takes the place of both, casts included
+  std::optional<std::uint64_t> seed = {};  ///< takes the place of the model's
+  /// Inputs that stay the same from run to run. They bind the dims in their shapes. Floats of
+  /// another width are converted.
+  NamedTensors inputs = {};
+  /// Bytes that inputs, params and a plan may take together. Default: what the machine, its control
+  /// group, or the process's own limit allows.
+  std::optional<std::uint64_t> max_memory = {};
+};
+
+/// A model file whose dims are open. Immutable but for its weights; copies are cheap.
+///
+/// Every function that reads or binds throws Error with one Diagnostic for each independent
+/// mistake, placed `file.json:LINE:COLUMN: /pointer`.
+class Model {
+ public:
+  /// Reads a model and checks all that does not depend on open dims (those without a size of their
+  /// own are open, the others have it).
+  static Model load(const std::string& path, const Registry& registry = Registry::builtin());
+  /// The same from text. `folder` is where the weights file that it may name is.
+  static Model parse(std::string_view text, const std::string& folder = ".",
+                     const Registry& registry = Registry::builtin());
+  /// Reads without checking sizes and keeps the mistakes: `check` and `bind` throw them together
+  /// with what they find. Throws at once only for a file that is no JSON object.
+  static Model read(const std::string& path, const Registry& registry = Registry::builtin());
+
+  const std::string& name() const;
+  const std::string& doc() const;
+  std::vector<std::string> input_names() const;
+  /// Of an input or a param, as declared (or as `choice` makes it); nothing for other names.
+  std::optional<DType> dtype_of(std::string_view name, std::optional<DType> choice = {}) const;
+
+  /// Uses this file (`.safetensors`, `.npz`, `.json`) in place of the one that the model names. It
+  /// must hold exactly the params, unless the model says `"extra": "ignore"`.
+  /// Plain numbers of a `.json` file take the params' dtypes.
+  void load_weights(const std::string& path, std::optional<DType> choice = {});
+  void set_weights(NamedTensors weights);
+
+  /// Throws Error unless the model can be bound with these sizes; dims may stay open, then what
+  /// depends on them is not checked.
+  void check(const Sizes& sizes = {}, const BindOptions& options = {}) const;
+  /// Throws Error as well if a dim that something needs has no size, or a param no values.
+  Session bind(const Sizes& sizes = {}, const BindOptions& options = {}) const;
+
+  struct State;
+
+ private:
+  explicit Model(std::shared_ptr<const State> state) : state_(std::move(state)) {}
+  std::shared_ptr<const State> state_;
+  std::shared_ptr<const NamedTensors> weights_;
+};
+
+/// Where an input or a param has its values from.
+enum class Origin { given, stated, init, weights, drawn };
+
+/// An input or a param of a session.
+struct ModelValue {
+  std::string name;
+  Expr expr;
+  Origin origin;
+};
+
+/// A model with sizes. Immutable; copies are cheap; any number of threads may run one at once.
+class Session {
+ public:
+  std::span<const ModelValue> inputs() const;
+  std::span<const ModelValue> params() const;
+  const std::vector<std::pair<std::string, Expr>>& outputs() const;
+  /// What a name stands for, as in a model's outputs: `x`, `att.lse`, `layers.3.att.probs`. Throws
+  /// Error, with a likely name, when there is none.
+  Expr value(std::string_view name) const;
+  /// The values of an input or a param when nobody gives others; made when first asked for.
+  Tensor tensor(const ModelValue& value) const;
+
+  /// The model's outputs. Inputs that are not given keep the values that the session has for them.
+  /// Throws Error for unknown names, and for other shapes and dtypes (floats of another width are
+  /// converted).
+  NamedTensors run(const NamedTensors& inputs = {}) const;
+  /// The same into the caller's memory: `outputs` names those that are wanted.
+  void run(const NamedTensors& inputs, const NamedTensors& outputs) const;
+  /// Any expressions over this session's inputs and params, gradients for instance. Throws Error
+  /// before anything is allocated if memory does not suffice.
+  std::vector<Tensor> compute(std::span<const Expr> exprs) const;
+
+  /// Throws Error if a tensor like this would not fit in the memory that the session may use.
+  void require_memory(const TensorSpec& spec) const;
+
+  struct State;
+  explicit Session(std::shared_ptr<const State> state) : state_(std::move(state)) {}
+
+ private:
+  std::shared_ptr<const State> state_;
+};
+
+}  // namespace fovea

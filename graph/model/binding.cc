@@ -1,0 +1,254 @@
+// Sizes for a model's dims.
+
+#include <algorithm>
+
+#include "fovea/graph/model/instance.h"
+#include "fovea/graph/model/reader.h"
+#include "fovea/tensor/format.h"
+
+namespace fovea::model {
+
+namespace {
+
+// Where a dim has its value from.
+struct Given {
+  std::int64_t size;
+  std::string by;  // `--dim length=16`, `the array of input "x"`
+};
+
+class Binder {
+ public:
+  Binder(const Description& description, const Choices& choices, Mistakes& mistakes)
+      : d_(description), choices_(choices), mistakes_(mistakes), given_(description.dims.size()) {}
+
+  std::vector<std::optional<Given>> bind() {
+    for (const auto& [name, size] : choices_.dims) choose(name, size);
+    for (const Declaration& input : d_.body.inputs) {
+      if (input.broken) continue;
+      const auto array = choices_.arrays.find(input.name);
+      if (array != choices_.arrays.end()) {
+        match(input, array->second.shape(), input.at);
+      } else if (input.value) {
+        match_value(input);
+      }
+    }
+    check_names();
+    return std::move(given_);
+  }
+
+ private:
+  void choose(const std::string& name, std::int64_t size) {
+    const auto dim = d_.dim_index.find(name);
+    if (dim == d_.dim_index.end()) {
+      std::vector<std::string> known;
+      for (const Dim& one : d_.dims) known.push_back(one.name);
+      mistakes_.add({.place = "--dim", .op = {}, .text = unknown("dim", name, known)});
+    } else if (size < 0) {
+      mistakes_.add(
+          {.place = "--dim", .op = {}, .text = format("{}={}; sizes are 0 or more", name, size)});
+    } else {
+      given_[dim->second] = Given{size, format("--dim {}={}", name, size)};
+    }
+  }
+
+  void match_value(const Declaration& input) {
+    try {
+      match(input, json_shape(input.value), input.value);
+    } catch (const Error& error) {
+      mistakes_.add(input.value, error);
+    }
+  }
+
+  void match(const Declaration& input, const Shape& shape, const JsonValue& at) {
+    if (shape.rank() != static_cast<std::int64_t>(input.shape.size())) {
+      // An empty list cannot say its inner extents; tensor_of checks what it can say.
+      if (shape.numel() == 0 && input.value && !choices_.arrays.contains(input.name)) return;
+      mistakes_.add(at, format("the array of input \"{}\" has shape {}; rank {} is required",
+                               input.name, shape, input.shape.size()));
+      return;
+    }
+    for (std::size_t axis = 0; axis < input.shape.size(); ++axis) {
+      const std::string* name = input.shape[axis].value.bare_name();
+      if (name == nullptr) continue;
+      const std::int64_t size = shape[static_cast<std::int64_t>(axis)];
+      std::optional<Given>& given = given_[d_.dim_index.at(*name)];
+      if (!given) {
+        given = Given{size, format("the array of input \"{}\"", input.name)};
+      } else if (given->size != size) {
+        mistakes_.add(at, format("the array of input \"{}\" has shape {}, so {} is {}; by {} it "
+                                 "is {}",
+                                 input.name, shape, *name, size, given->by, given->size));
+      }
+    }
+  }
+
+  void check_names() {
+    for (const auto& [name, array] : choices_.arrays) {
+      const bool known =
+          std::ranges::find(d_.body.inputs, name, &Declaration::name) != d_.body.inputs.end();
+      if (known) continue;
+      std::vector<std::string> inputs;
+      for (const Declaration& input : d_.body.inputs) inputs.push_back(input.name);
+      const bool param =
+          std::ranges::find(d_.body.params, name, &Declaration::name) != d_.body.params.end();
+      mistakes_.add({.place = "inputs",
+                     .op = {},
+                     .text = param ? format("{} is a param; weights give it", quoted(name))
+                                   : unknown("input", name, inputs)});
+    }
+  }
+
+  const Description& d_;
+  const Choices& choices_;
+  Mistakes& mistakes_;
+  std::vector<std::optional<Given>> given_;
+};
+
+}  // namespace
+
+DimValues DimValues::bind(const Description& description, const Choices& choices,
+                          Mistakes& mistakes) {
+  DimValues dims(description);
+  const std::vector<std::optional<Given>> given = Binder(description, choices, mistakes).bind();
+  for (std::uint32_t i : description.dim_order) {
+    if (given[i]) {
+      dims.values_[i] = given[i]->size;
+    } else {
+      dims.evaluate(i, mistakes);
+    }
+  }
+  return dims;
+}
+
+void DimValues::evaluate(std::uint32_t dim, Mistakes& mistakes) {
+  const Dim& one = d_->dims[dim];
+  if (!one.value) {
+    open_[dim] = true;
+    return;
+  }
+  for (const std::string& name : one.value->names()) {
+    open_[dim] = open_[dim] || open_[d_->dim_index.at(name)];
+  }
+  const bool known = std::ranges::all_of(one.value->names(), [&](const std::string& name) {
+    return values_[d_->dim_index.at(name)].has_value();
+  });
+  if (!known) return;
+  if (const auto value = whole(one.at, *one.value, mistakes)) values_[dim] = value->value();
+  if (values_[dim] && *values_[dim] < 0) {
+    if (!open_[dim]) {
+      mistakes.add(one.at,
+                   format("the dim {} is {}; sizes are 0 or more", one.name, *values_[dim]));
+    }
+    values_[dim].reset();
+  }
+}
+
+std::vector<std::uint32_t> DimValues::unbound() const {
+  std::vector<std::uint32_t> dims;
+  for (std::uint32_t i = 0; i < values_.size(); ++i) {
+    if (!values_[i] && !d_->dims[i].value) dims.push_back(i);
+  }
+  return dims;
+}
+
+DimValues DimValues::with(const std::vector<std::int64_t>& sizes) const {
+  DimValues result = *this;
+  result.stands_in_ = true;
+  const std::vector<std::uint32_t> dims = unbound();
+  for (std::size_t i = 0; i < dims.size(); ++i) result.values_[dims[i]] = sizes[i];
+  Mistakes none;  // a stand-in is to blame
+  for (std::uint32_t i : d_->dim_order) {
+    if (!result.values_[i]) result.evaluate(i, none);
+  }
+  return result;
+}
+
+void DimValues::report_unbound(std::uint32_t dim, Mistakes& mistakes) const {
+  std::vector<std::uint32_t> stack{dim};
+  std::vector<bool> seen(values_.size());
+  while (!stack.empty()) {
+    const std::uint32_t at = stack.back();
+    stack.pop_back();
+    if (seen[at] || values_[at]) continue;
+    seen[at] = true;
+    const Dim& one = d_->dims[at];
+    if (!one.value) {
+      mistakes.add(one.at, format("the dim \"{0}\" has no size; say --dim {0}=N", one.name));
+      continue;
+    }
+    for (const std::string& name : one.value->names()) stack.push_back(d_->dim_index.at(name));
+  }
+}
+
+bool DimValues::collect(const DimExpression& expression, std::vector<std::int64_t>& values,
+                        bool& open, Mistakes& mistakes) const {
+  for (const std::string& name : expression.names()) {
+    const std::uint32_t dim = d_->dim_index.at(name);
+    open |= open_[dim];
+    if (values_[dim]) {
+      values.push_back(*values_[dim]);
+    } else {
+      report_unbound(dim, mistakes);
+    }
+  }
+  return values.size() == expression.names().size();
+}
+
+std::optional<Extent> DimValues::whole(const JsonValue& at, const DimExpression& expression,
+                                       Mistakes& mistakes) const {
+  std::vector<std::int64_t> values;
+  bool open = false;
+  if (!collect(expression, values, open, mistakes)) return {};
+  try {
+    return expression.whole(values);
+  } catch (const Error& error) {
+    if (!open) mistakes.add(at, error);
+    return {};
+  }
+}
+
+std::optional<double> DimValues::real(const JsonValue& at, const DimExpression& expression,
+                                      Mistakes& mistakes) const {
+  std::vector<std::int64_t> values;
+  bool open = false;
+  if (!collect(expression, values, open, mistakes)) return {};
+  try {
+    return expression.real(values);
+  } catch (const Error& error) {
+    if (!open) mistakes.add(at, error);
+    return {};
+  }
+}
+
+std::optional<Extent> DimValues::size(const Size& size, Mistakes& mistakes) const {
+  const std::optional<Extent> extent = whole(size.at, size.value, mistakes);
+  if (!extent || extent->value() >= 0) return extent;
+  const bool open = std::ranges::any_of(
+      size.value.names(), [&](const std::string& name) { return open_[d_->dim_index.at(name)]; });
+  if (!open) {
+    mistakes.add(size.at, format("the size {} is {}; sizes are 0 or more",
+                                 quoted(size.value.text()), extent->value()));
+  }
+  return {};
+}
+
+std::optional<Shape> DimValues::shape(const std::vector<Size>& sizes, Mistakes& mistakes) const {
+  std::vector<Extent> extents;
+  for (const Size& one : sizes) {
+    if (const auto extent = size(one, mistakes)) extents.push_back(*extent);
+  }
+  if (extents.size() != sizes.size()) return {};
+  try {
+    return Shape(std::move(extents));
+  } catch (const Error& error) {
+    const bool open = std::ranges::any_of(sizes, [&](const Size& one) {
+      return std::ranges::any_of(one.value.names(), [&](const std::string& name) {
+        return open_[d_->dim_index.at(name)];
+      });
+    });
+    if (!open && !sizes.empty()) mistakes.add(sizes.front().at, error);
+    return {};
+  }
+}
+
+}  // namespace fovea::model
