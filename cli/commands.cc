@@ -1,0 +1,69 @@
+#include "fovea/cli/commands.h"
+
+#include "fovea/cli/terminal.h"
+#include "fovea/tensor/files.h"
+#include "fovea/tensor/format.h"
+#include "fovea/tensor/json_arrays.h"
+
+namespace fovea::cli {
+
+Model load_model(const Options& options, const Registry& registry) {
+  Model model = Model::read(options.model, registry);
+  if (!options.weights.empty()) model.load_weights(options.weights, options.dtype);
+  return model;
+}
+
+BindOptions bind_options(const Options& options, const Model& model) {
+  BindOptions bind{.dtype = options.dtype, .seed = options.seed, .max_memory = options.max_memory};
+  if (!options.inputs.empty()) {
+    bind.inputs = load_tensors(
+        options.inputs, [&](std::string_view name) { return model.dtype_of(name, options.dtype); });
+  }
+  return bind;
+}
+
+void note_drawn(const Options& options, const Session& session) {
+  if (options.quiet) return;
+  std::string names;
+  for (const ModelValue& input : session.inputs()) {
+    if (input.origin != Origin::drawn) continue;
+    names += format("{}{} {}", names.empty() ? "" : ", ", input.name, to_string(input.expr.spec()));
+  }
+  if (!names.empty()) {
+    note("drawn, since nothing gives them (floats normal, i64 zero, bool true): " + names);
+  }
+}
+
+NamedTensors by_name(const Results& results) { return {results.begin(), results.end()}; }
+
+Outcome outcome(const Options& options, const Results& results) {
+  Outcome out;
+  out.file = options.outputs;
+  if (!out.file.empty() || options.json) out.arrays = by_name(results);
+  if (options.json) {
+    out.text = json_arrays_text(out.arrays) + "\n";
+  } else if (out.file.empty()) {
+    for (const auto& [name, tensor] : results) {
+      out.text += format("{} {}\n{}\n", name, to_string(spec_of(tensor)), to_string(tensor));
+    }
+  }
+  return out;
+}
+
+int validate(const Options& options, const Registry& registry, Outcome& out) {
+  const Model model = load_model(options, registry);
+  try {
+    model.check(options.dims, bind_options(options, model));
+  } catch (const Error& error) {
+    if (options.json) out.text = "{\"valid\": false}\n";
+    throw;
+  }
+  if (options.json) {
+    out.text = "{\"valid\": true}\n";
+  } else if (!options.quiet) {
+    out.text = options.model + ": valid\n";
+  }
+  return 0;
+}
+
+}  // namespace fovea::cli

@@ -1,0 +1,36 @@
+// The commands. Each leaves its result in `out` and returns the exit status.
+#pragma once
+
+#include <string>
+
+#include "fovea/cli/options.h"
+#include "fovea/ops/registry.h"
+
+namespace fovea::cli {
+
+/// What a command that has not failed prints and writes, at the very end.
+struct Outcome {
+  std::string text;  ///< for stdout
+  std::string file;  ///< empty: none
+  NamedTensors arrays;
+};
+
+int run(const Options& options, const Registry& registry, Outcome& out);
+int grad(const Options& options, const Registry& registry, Outcome& out);
+int gradcheck(const Options& options, const Registry& registry, Outcome& out);
+int validate(const Options& options, const Registry& registry, Outcome& out);
+int ops(const Options& options, const Registry& registry, Outcome& out);
+
+/// A model and what the options bind it to.
+Model load_model(const Options& options, const Registry& registry);
+BindOptions bind_options(const Options& options, const Model& model);
+/// Says on stderr which inputs were drawn, unless `--quiet`.
+void note_drawn(const Options& options, const Session& session);
+
+/// Named results in the order of the model.
+using Results = std::vector<std::pair<std::string, Tensor>>;
+NamedTensors by_name(const Results& results);
+/// The results in a file, as JSON, or as text for people.
+Outcome outcome(const Options& options, const Results& results);
+
+}  // namespace fovea::cli

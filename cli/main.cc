@@ -1,0 +1,59 @@
+#include "fovea/cli/main.h"
+
+#include <new>
+
+#include "fovea/cli/commands.h"
+#include "fovea/cli/terminal.h"
+#include "fovea/tensor/files.h"
+#include "fovea/tensor/parallel.h"
+
+namespace fovea {
+
+namespace cli {
+
+namespace {
+
+int dispatch(const Options& options, const Registry& registry, Outcome& out) {
+  if (options.threads) set_num_threads(*options.threads);
+  num_threads();  // a wrong FOVEA_THREADS is reported before work begins
+  if (options.command == "run") return run(options, registry, out);
+  if (options.command == "grad") return grad(options, registry, out);
+  if (options.command == "gradcheck") return gradcheck(options, registry, out);
+  if (options.command == "validate") return validate(options, registry, out);
+  return ops(options, registry, out);
+}
+
+}  // namespace
+
+}  // namespace cli
+
+int cli_main(int argc, char** argv, const Registry& registry) {
+  constexpr int kRefused = 2;
+  try {
+    const bool stdout_is_open = cli::prepare_streams();
+    cli::Outcome out;
+    int status = 0;
+    if (const auto options = cli::parse_options(argc, argv, out.text)) {
+      try {
+        status = cli::dispatch(*options, registry, out);
+      } catch (const Error& error) {
+        cli::print_error(error);
+        status = kRefused;
+      }
+    }
+    cli::print(out.text, stdout_is_open);
+    if (!out.file.empty() && status != kRefused) save_tensors(out.file, out.arrays);
+    return status;
+  } catch (const cli::UsageError& error) {
+    cli::print_error(error.what());
+  } catch (const Error& error) {
+    cli::print_error(error);
+  } catch (const std::bad_alloc&) {
+    cli::print_error("memory is exhausted");
+  } catch (const std::exception& error) {
+    cli::print_error(error.what());
+  }
+  return kRefused;
+}
+
+}  // namespace fovea
