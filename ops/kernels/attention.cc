@@ -12,18 +12,50 @@ std::size_t attention_forward_scratch(const AttentionProblem<T>& problem, int sl
   return loops<T>(kernels()).attention_forward_scratch(problem) * static_cast<std::size_t>(slots);
 }
 
+namespace {
+
+// Calls f(batch, head, first query, scratch of the slot) for each panel of queries.
+template <class T, class F>
+void for_each_panel(const AttentionProblem<T>& p, void* scratch, int slots, const F& f) {
+  const std::int64_t panels = (p.queries + kAttentionPanel<T> - 1) / kAttentionPanel<T>;
+  const std::size_t slot = loops<T>(kernels()).attention_forward_scratch(p);
+  for_each_task(p.batch * p.heads * panels, scratch, slot, slots,
+                [&](std::int64_t task, void* memory) {
+                  const std::int64_t head = task / panels;
+                  f(head / p.heads, head % p.heads, task % panels * kAttentionPanel<T>, memory);
+                });
+}
+
+}  // namespace
+
 template <class T>
 void attention_forward(const AttentionProblem<T>& problem, const AttentionResult<T>& result,
                        void* scratch, int slots) {
-  const Loops<T>& loop = loops<T>(kernels());
-  const std::int64_t panels = (problem.queries + kAttentionPanel<T> - 1) / kAttentionPanel<T>;
-  for_each_task(
-      problem.batch * problem.heads * panels, scratch, loop.attention_forward_scratch(problem),
-      slots, [&](std::int64_t task, void* memory) {
-        const std::int64_t head = task / panels;
-        loop.attention_forward(problem, result, head / problem.heads, head % problem.heads,
-                               task % panels * kAttentionPanel<T>, memory);
-      });
+  const auto function = loops<T>(kernels()).attention_forward;
+  for_each_panel(problem, scratch, slots,
+                 [&](std::int64_t batch, std::int64_t head, std::int64_t first, void* memory) {
+                   function(problem, result, batch, head, first, memory);
+                 });
+}
+
+template <class T>
+void attention_scores(const AttentionProblem<T>& problem, ScoresStage stage,
+                      const ScoreView<T>& scores, void* scratch, int slots) {
+  const auto function = loops<T>(kernels()).attention_scores;
+  for_each_panel(problem, scratch, slots,
+                 [&](std::int64_t batch, std::int64_t head, std::int64_t first, void* memory) {
+                   function(problem, {batch, head, first, stage, {}, scores}, memory);
+                 });
+}
+
+template <class T>
+void attention_probs(const AttentionProblem<T>& problem, const HeadView<const T>& lse,
+                     const ScoreView<T>& probs, void* scratch, int slots) {
+  const auto function = loops<T>(kernels()).attention_scores;
+  for_each_panel(problem, scratch, slots,
+                 [&](std::int64_t batch, std::int64_t head, std::int64_t first, void* memory) {
+                   function(problem, {batch, head, first, ScoresStage::biased, lse, probs}, memory);
+                 });
 }
 
 namespace {
@@ -144,16 +176,23 @@ void attention_backward(const AttentionProblem<T>& problem, const AttentionGradi
 
 template std::size_t attention_forward_scratch(const AttentionProblem<float>&, int);
 template std::size_t attention_forward_scratch(const AttentionProblem<double>&, int);
+template std::size_t attention_backward_scratch(const AttentionProblem<float>&, int);
+template std::size_t attention_backward_scratch(const AttentionProblem<double>&, int);
 template void attention_forward(const AttentionProblem<float>&, const AttentionResult<float>&,
                                 void*, int);
 template void attention_forward(const AttentionProblem<double>&, const AttentionResult<double>&,
                                 void*, int);
-
-template std::size_t attention_backward_scratch(const AttentionProblem<float>&, int);
-template std::size_t attention_backward_scratch(const AttentionProblem<double>&, int);
 template void attention_backward(const AttentionProblem<float>&, const AttentionGradient<float>&,
                                  void*, int);
 template void attention_backward(const AttentionProblem<double>&, const AttentionGradient<double>&,
                                  void*, int);
+template void attention_scores(const AttentionProblem<float>&, ScoresStage, const ScoreView<float>&,
+                               void*, int);
+template void attention_scores(const AttentionProblem<double>&, ScoresStage,
+                               const ScoreView<double>&, void*, int);
+template void attention_probs(const AttentionProblem<float>&, const HeadView<const float>&,
+                              const ScoreView<float>&, void*, int);
+template void attention_probs(const AttentionProblem<double>&, const HeadView<const double>&,
+                              const ScoreView<double>&, void*, int);
 
 }  // namespace fovea::kernels

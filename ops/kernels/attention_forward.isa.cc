@@ -50,7 +50,8 @@ class ForwardPanel {
     const std::int64_t kv_head = head / (p.heads / p.kv_heads);
     k_ = p.k.data + batch * p.k.batch + kv_head * p.k.head;
     v_ = p.v.data + batch * p.v.batch + kv_head * p.v.head;
-    pack_queries(p.q.data + batch * p.q.batch + head * p.q.head + first_query * p.q.row);
+    const T* q = p.q.data + batch * p.q.batch + head * p.q.head + first_query * p.q.row;
+    pack_scaled<kCareful>(q, p.q.row, queries, p.dim, p.scale, scratch.q, kWidth, poison_q_);
     for (int v = 0; v < kVectors; ++v) {
       max_[v] = broadcast(-kInfinity<T>);
       sum_[v] = broadcast(T(0));
@@ -96,21 +97,6 @@ class ForwardPanel {
 
  private:
   static constexpr std::int64_t kWidth = kVectors * kLanes<T>;
-
-  // The product with the scale is rounded once, from f64: any scale times any query that gives a
-  // score worth having.
-  void pack_queries(const T* q) {
-    for (std::int64_t i = 0; i < kWidth; ++i) {
-      bool found = false;
-      for (std::int64_t d = 0; d < p_.dim; ++d) {
-        T x = i < queries_ ? static_cast<T>(static_cast<double>(q[i * p_.q.row + d]) * p_.scale)
-                           : T(0);
-        if constexpr (kCareful) x = finite_or_zero(x, found);
-        scratch_.q[d * kWidth + i] = x;
-      }
-      if constexpr (kCareful) poison_q_[i] = found ? std::numeric_limits<T>::quiet_NaN() : T(0);
-    }
-  }
 
   void block(const ScoreTile<T>& tile) {
     RowMajor<T> k{k_ + tile.first_key * p_.k.row, p_.k.row};

@@ -68,6 +68,23 @@ void copy_finite(const T* from, std::int64_t stride, std::int64_t rows, std::int
   }
 }
 
+// dst[d*width + i] = scale · rows[i][d] for `count` rows, 0 in the other lanes. The product is
+// rounded once, from f64: any scale times any query that gives a score worth having. With kCareful,
+// what is not finite becomes 0 and poison[i] NaN (else 0).
+template <bool kCareful, class T>
+void pack_scaled(const T* rows, std::int64_t stride, std::int64_t count, std::int64_t dim,
+                 double scale, T* dst, std::int64_t width, T* poison) {
+  for (std::int64_t i = 0; i < width; ++i) {
+    bool found = false;
+    for (std::int64_t d = 0; d < dim; ++d) {
+      T x = i < count ? static_cast<T>(static_cast<double>(rows[i * stride + d]) * scale) : T(0);
+      if constexpr (kCareful) x = finite_or_zero(x, found);
+      dst[d * width + i] = x;
+    }
+    if constexpr (kCareful) poison[i] = found ? std::numeric_limits<T>::quiet_NaN() : T(0);
+  }
+}
+
 // A tile of scores: s[j*stride + lane] for key `first_key + j` and query `first_query + lane`.
 // Lanes from `queries` on, up to `width`, belong to no query.
 template <class T>

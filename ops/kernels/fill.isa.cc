@@ -6,6 +6,7 @@ void fill(Kernels& table) {
   add_attention_backward(table);
   add_attention_bias(table);
   add_attention_forward(table);
+  add_attention_scores(table);
   add_elementwise(table);
   add_gemm(table);
   add_rows(table);

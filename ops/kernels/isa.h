@@ -8,6 +8,7 @@ namespace fovea::kernels::FOVEA_ISA_NAMESPACE {
 void add_attention_backward(Kernels& table);
 void add_attention_bias(Kernels& table);
 void add_attention_forward(Kernels& table);
+void add_attention_scores(Kernels& table);
 void add_elementwise(Kernels& table);
 void add_gemm(Kernels& table);
 void add_rows(Kernels& table);

@@ -37,6 +37,16 @@ struct BackwardTask {
   T* dq_part;
 };
 
+/// Scores of the panel of queries that begins at `first_query`, or with `lse` their probabilities
+/// (stage biased).
+template <class T>
+struct ScoresTask {
+  std::int64_t batch, head, first_query;
+  ScoresStage stage;
+  HeadView<const T> lse;
+  ScoreView<T> out;
+};
+
 /// A cell of the bias's gradient: one batch item, one head, one panel of queries, one range of
 /// keys; or all of them where the bias is broadcast.
 struct BiasTask {
@@ -60,6 +70,10 @@ struct Loops {
   void (*attention_forward)(const AttentionProblem<T>&, const AttentionResult<T>&,
                             std::int64_t batch, std::int64_t head, std::int64_t first_query,
                             void* scratch) = nullptr;
+
+  /// Uses the scratch of the forward pass.
+  void (*attention_scores)(const AttentionProblem<T>&, const ScoresTask<T>&,
+                           void* scratch) = nullptr;
 
   /// Gradients for q, k and v, and for the bias; bytes of scratch for one task.
   std::size_t (*attention_backward_scratch)(const AttentionProblem<T>&) = nullptr;
