@@ -1,0 +1,75 @@
+// A graph's outputs multiplied by random cotangents, as a function of one input at a time. Internal
+// to the gradient checker.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "fovea/graph/numeric.h"
+#include "fovea/ops/evaluate.h"
+#include "fovea/ops/expr.h"
+
+namespace fovea {
+
+/// `[1, 2]`: where the element `flat` (row-major) of `shape` is.
+std::string index_text(const Shape& shape, std::int64_t flat);
+
+/// Equal numbers, or both NaN.
+bool same_number(double a, double b);
+
+/// Largest finite |x|, or 0.
+double largest(const Tensor& x);
+
+/// A direction d in the space of one input's elements: one of them, or all.
+class Direction {
+ public:
+  static Direction element(const Shape& shape, std::int64_t index);
+  static Direction through_all(std::string label, std::vector<double> d);
+
+  /// `[0, 3]`, or the label.
+  const std::string& label() const { return label_; }
+  bool single() const { return element_ >= 0; }
+  /// ‖d‖₁ and ‖d‖₂.
+  double norm1() const;
+  double norm2() const;
+  double dot(const Tensor& gradient) const;
+  /// x + step · d; x is f64 and row-major. The step really taken is put into `step`.
+  Tensor moved(const Tensor& x, double& step) const;
+
+ private:
+  std::string label_;
+  std::int64_t element_ = -1;
+  std::vector<double> all_;
+};
+
+/// L = Σ c·y over f64 outputs y, with normal random c. Where an output is not finite, c is 0.
+class Loss {
+ public:
+  /// `bindings` give all inputs, in f64 where they are floats. Throws Error as `evaluate` does.
+  Loss(std::vector<Expr> outputs, std::vector<Binding> bindings, std::uint64_t seed);
+
+  /// One for each output.
+  const std::vector<Tensor>& cotangents() const { return cotangents_; }
+  /// Σ |c||y|.
+  double magnitude() const { return magnitude_; }
+  /// Of values that are not finite.
+  const std::vector<std::int64_t>& left_out() const { return left_out_; }
+  std::int64_t elements() const;
+
+  /// L at bindings[k] + step · d, minus L. Not usable where an output becomes finite or stops being
+  /// so.
+  Change change(std::size_t k, const Direction& d, double step) const;
+  /// dL/d(step) at 0.
+  Derivative derivative(std::size_t k, const Direction& d, double scale) const;
+
+ private:
+  std::vector<Expr> outputs_;
+  std::vector<Binding> bindings_;
+  std::vector<Tensor> values_, cotangents_;
+  std::vector<std::int64_t> left_out_;
+  double magnitude_ = 0;
+};
+
+}  // namespace fovea
