@@ -210,6 +210,20 @@ void Executable::run(std::span<const Tensor> inputs, std::span<const Tensor> out
   }
 }
 
+namespace {
+
+// Which path an attention node takes, and why: outputs 2 and 3 are its scores and probabilities.
+std::string attention_path(const Step& step) {
+  const bool scores = step.out[2] != kNone, probs = step.out[3] != kNone;
+  if (!scores && !probs) return "fused, memory grows with the lengths";
+  return format("fused, and {} take memory that grows with their product", scores && probs
+                                                                               ? "scores and probs"
+                                                                           : scores ? "scores"
+                                                                                    : "probs");
+}
+
+}  // namespace
+
 std::string Executable::explain() const {
   std::string text;
   for (const std::string& note : plan_->notes) text += note + "\n";
@@ -225,6 +239,7 @@ std::string Executable::explain() const {
                                                : format(" arena +{}", root.arena_offset));
     }
     if (step.in_place) text += " (in place)";
+    if (step.op && step.op->type().name == "attention") text += "  [" + attention_path(step) + "]";
     if (const std::string place = step.location.text(); !place.empty()) text += "  " + place;
     text += '\n';
   }
