@@ -1,6 +1,7 @@
 #include "fovea/ops/movement.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "fovea/ops/define.h"
 #include "fovea/ops/reductions.h"
@@ -240,6 +241,14 @@ std::vector<Reject<Select>> Select::rejects() {
           {{.axis = 2}, {arg::normal({2, 3})}, "axis 2 at rank 2"},
           {{}, {arg::normal({0, 3})}, "there is nothing to select"},
           {{}, {arg::normal({})}, "a scalar has no axes"}};
+}
+
+Expr swap_last_axes(const Expr& x, std::source_location at) {
+  if (x.rank() < 2) fail("transpose", "{} has no last two axes; rank 2 is required", x.shape());
+  std::vector<std::int64_t> perm(static_cast<std::size_t>(x.rank()));
+  std::iota(perm.begin(), perm.end(), 0);
+  std::swap(perm[perm.size() - 1], perm[perm.size() - 2]);
+  return transpose(x, {.perm = perm}, at);
 }
 
 }  // namespace fovea

@@ -175,6 +175,8 @@ inline Expr transpose(const Expr& x, Transpose a = {},
                       std::source_location at = std::source_location::current()) {
   return apply(a, {x}, at).y;
 }
+/// The last two axes exchanged: the transpose of each matrix. Throws Error below rank 2.
+Expr swap_last_axes(const Expr& x, std::source_location at = std::source_location::current());
 inline Expr reshape(const Expr& x, Reshape a,
                     std::source_location at = std::source_location::current()) {
   return apply(a, {x}, at).y;

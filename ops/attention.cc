@@ -1,0 +1,181 @@
+#include "fovea/ops/attention.h"
+
+#include "fovea/ops/attention_gradient.h"
+#include "fovea/ops/attention_problem.h"
+#include "fovea/ops/attention_terms.h"
+#include "fovea/ops/define.h"
+#include "fovea/ops/reductions.h"
+#include "fovea/ops/softmax.h"
+#include "fovea/tensor/format.h"
+#include "fovea/tensor/parallel.h"
+
+namespace fovea {
+
+namespace {
+
+using detail::AttentionExtents;
+using detail::AttentionTerms;
+
+constexpr std::size_t aligned(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+void check_required(const Attention& a, bool scores, bool probs) {
+  if (a.require && (scores || probs)) {
+    fail(Attention::name,
+         "{} used, which takes Lq * Lk memory; require \"fused\" allows y and lse only",
+         scores && probs ? "scores and probs are"
+         : scores        ? "scores are"
+                         : "probs are");
+  }
+}
+
+// Bytes for the softmax's statistics, where probs need them and nobody else wants them.
+template <class T>
+std::size_t lse_bytes(const AttentionExtents& e) {
+  return aligned(static_cast<std::size_t>(e.batch * e.heads * e.queries) * sizeof(T));
+}
+
+template <class T>
+void run(Context& context, const Attention& a, const Attention::In<Tensor>& in,
+         Attention::Out<Tensor>& out) {
+  const AttentionExtents e = detail::attention_extents(in.q.shape(), in.k.shape(), in.v.shape());
+  if (in.key_lengths) detail::check_key_lengths(Attention::name, *in.key_lengths, e.keys);
+  Attention::In<Tensor> dense = in;
+  for (Tensor* t : {&dense.q, &dense.k, &dense.v}) *t = detail::dense_rows(*t);
+  const kernels::AttentionProblem<T> problem = detail::attention_problem<T>(a, dense, e);
+
+  const int slots = num_threads();
+  std::byte* scratch =
+      context.scratch(lse_bytes<T>(e) + kernels::attention_forward_scratch(problem, slots));
+  std::byte* kernel_scratch = scratch + lse_bytes<T>(e);
+  kernels::AttentionResult<T> result{.y = detail::write_heads<T>(out.y, e.rank),
+                                     .lse = detail::write_heads<T>(out.lse, e.rank)};
+  if (out.probs && !out.lse) {
+    result.lse = {.data = reinterpret_cast<T*>(scratch),
+                  .batch = e.heads * e.queries,
+                  .head = e.queries,
+                  .row = 1};
+  }
+  if (out.y || out.lse || out.probs) {
+    kernels::attention_forward(problem, result, kernel_scratch, slots);
+  }
+  if (out.scores) {
+    kernels::attention_scores(problem, static_cast<kernels::ScoresStage>(a.scores_stage),
+                              detail::score_view(out.scores.mutable_data<T>(), out.scores, e.rank),
+                              kernel_scratch, slots);
+  }
+  if (out.probs) {
+    const kernels::HeadView<const T> lse{.data = result.lse.data,
+                                         .batch = result.lse.batch,
+                                         .head = result.lse.head,
+                                         .row = result.lse.row};
+    kernels::attention_probs(problem, lse,
+                             detail::score_view(out.probs.mutable_data<T>(), out.probs, e.rank),
+                             kernel_scratch, slots);
+  }
+}
+
+}  // namespace
+
+AttributeType AttributeCodec<Window>::type() {
+  return {.kind = AttributeKind::list,
+          .element = {{.kind = AttributeKind::integer, .nullable = true}},
+          .length = 2};
+}
+
+AttributeValue AttributeCodec<Window>::encode(const Window& window) {
+  const auto side = [](const std::optional<std::int64_t>& extent) {
+    return extent ? AttributeValue{Extent(*extent)} : AttributeValue{};
+  };
+  return {AttributeValue::List{side(window.left), side(window.right)}};
+}
+
+Window AttributeCodec<Window>::decode(const AttributeValue& value) {
+  const auto* list = std::get_if<AttributeValue::List>(&value.value);
+  if (list == nullptr || list->size() != 2) detail::wrong_attribute(value, type());
+  const auto side = [&](const AttributeValue& entry) -> std::optional<std::int64_t> {
+    if (std::holds_alternative<std::monostate>(entry.value)) return {};
+    const Extent* extent = std::get_if<Extent>(&entry.value);
+    if (extent == nullptr) detail::wrong_attribute(value, type());
+    return extent->value();
+  };
+  return {.left = side((*list)[0]), .right = side((*list)[1])};
+}
+
+Attention::Out<TensorSpec> Attention::infer(const In<TensorSpec>& in) const {
+  const AttentionExtents e = detail::check_attention(name, *this, in);
+  const DType dtype = in.q.dtype;
+  return {.y = {dtype, in.q.shape.with(e.rank - 1, in.v.shape[-1])},
+          .lse = {dtype, e.scores.without(e.rank - 1)},
+          .scores = {dtype, e.scores},
+          .probs = {dtype, e.scores}};
+}
+
+std::size_t Attention::workspace(const In<TensorSpec>& in) const {
+  const AttentionExtents e = detail::attention_extents(in.q.shape, in.k.shape, in.v.shape);
+  const auto bytes = [&]<class T>(T) {
+    return lse_bytes<T>(e) + kernels::attention_forward_scratch(
+                                 detail::attention_problem<T>(*this, e), num_threads());
+  };
+  return in.q.dtype == f32 ? bytes(0.0f) : bytes(0.0);
+}
+
+void Attention::forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const {
+  check_required(*this, out.scores.defined(), out.probs.defined());
+  if (in.q.dtype() == f32) {
+    run<float>(context, *this, in, out);
+  } else {
+    run<double>(context, *this, in, out);
+  }
+}
+
+bool Attention::vjp_covers(const Out<Expr>& d) const { return !d.scores && !d.probs; }
+
+Attention::In<Expr> Attention::vjp(const In<Expr>& in, const Out<Expr>& out,
+                                   const Out<Expr>& d) const {
+  const auto optional = [](const Expr& x) { return x ? std::optional(x) : std::nullopt; };
+  const auto [dq, dk, dv, dbias] = apply(AttentionGradient{*this},
+                                         {.q = in.q,
+                                          .k = in.k,
+                                          .v = in.v,
+                                          .mask = in.mask,
+                                          .bias = in.bias,
+                                          .key_lengths = in.key_lengths,
+                                          .y = d.y ? optional(out.y) : std::nullopt,
+                                          .lse = out.lse,
+                                          .dy = optional(d.y),
+                                          .dlse = optional(d.lse)},
+                                         Location());
+  return {.q = dq, .k = dk, .v = dv, .bias = in.bias ? optional(dbias) : std::nullopt};
+}
+
+Attention::Out<Expr> Attention::decomposition(const In<Expr>& in) const {
+  const AttentionTerms terms(*this, in);
+  const Expr s = terms.biased(terms.capped(terms.checked(terms.raw(false))));
+  const Expr p = terms.shown(softmax(s, {.axis = -1}), 0);
+  Expr scores = s;
+  if (scores_stage != ScoresStage::biased) scores = terms.raw(true);
+  if (scores_stage == ScoresStage::capped) scores = terms.capped(scores);
+  return {.y = terms.gather(p, terms.v()),
+          .lse = logsumexp(s, {.axes = -1}),
+          .scores = scores,
+          .probs = p};
+}
+
+Expr attention(const Expr& q, const Expr& k, const Expr& v, const Attention& a,
+               std::source_location at) {
+  return apply(a, {.q = q, .k = k, .v = v}, at).y;
+}
+
+Attention::Out<Expr> attention(const Attention::In<Expr>& in, const Attention& a,
+                               std::source_location at) {
+  return apply(a, in, at);
+}
+
+Attention::Out<Tensor> eval::attention(const Attention::In<Tensor>& in, const Attention& a,
+                                       std::vector<bool> wanted) {
+  return apply(a, in, std::move(wanted));
+}
+
+}  // namespace fovea
+
+FOVEA_DEFINE_OP(fovea::Attention);
