@@ -1,12 +1,30 @@
 // Everything that Fovea offers to C++ programs.
 #pragma once
 
-#include "fovea/graph/executable.h"
-#include "fovea/graph/gradients.h"
-#include "fovea/graph/rewrite.h"
+// What graphs are made of.
+#include "fovea/ops/activations.h"
+#include "fovea/ops/attention.h"
+#include "fovea/ops/elementwise.h"
 #include "fovea/ops/evaluate.h"
-#include "fovea/ops/op.h"
+#include "fovea/ops/expr.h"
+#include "fovea/ops/logic.h"
+#include "fovea/ops/matmul.h"
+#include "fovea/ops/movement.h"
+#include "fovea/ops/reductions.h"
 #include "fovea/ops/registry.h"
+#include "fovea/ops/softmax.h"
+
+// What is done with them. An op of your own includes fovea/ops/define.h besides.
+#include "fovea/graph/executable.h"
+#include "fovea/graph/gradcheck.h"
+#include "fovea/graph/gradients.h"
+#include "fovea/graph/jvp.h"
+#include "fovea/graph/laws.h"
+#include "fovea/graph/model.h"
+#include "fovea/graph/rewrite.h"
+#include "fovea/graph/session.h"
+
+// Numbers in memory.
 #include "fovea/tensor/error.h"
 #include "fovea/tensor/files.h"
 #include "fovea/tensor/parallel.h"

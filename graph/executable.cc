@@ -277,7 +277,7 @@ Executable compile(std::span<const Expr> inputs, std::span<const Expr> outputs,
     to.push_back(constant(value));
   }
   if (!from.empty()) current = substitute(current, from, to);
-  // FA if (options.fuse_attention) current = fuse_attention(current, &plan->notes);
+  if (options.fuse_attention) current = fuse_attention(current, &plan->notes);
   current = expand_decompositions(current);
   if (options.fold_constants) current = fold_constants(current);
   if (options.merge_equal) current = merge_equal(current);

@@ -203,7 +203,7 @@ std::vector<Expr> gradients(std::span<const Expr> outputs, std::span<const Expr>
   // Before rules are applied, or training would never be fused. What `wrt` names stays as it is.
   std::vector<Expr> roots(outputs.begin(), outputs.end());
   roots.insert(roots.end(), wrt.begin(), wrt.end());
-
+  roots = fuse_attention(roots);
   return Reverse(std::span(roots).first(outputs.size()), std::span(roots).last(wrt.size()),
                  cotangents)
       .run();
