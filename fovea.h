@@ -22,7 +22,6 @@
 #include "fovea/graph/laws.h"
 #include "fovea/graph/model.h"
 #include "fovea/graph/rewrite.h"
-#include "fovea/graph/session.h"
 
 // Numbers in memory.
 #include "fovea/tensor/error.h"

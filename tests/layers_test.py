@@ -7,8 +7,8 @@ import unittest
 LAYERS = ["tensor", "ops/kernels", "ops", "graph", "cli"]           # an include points to the left, or stays
 ROOT = pathlib.Path(__file__).absolute().parent.parent
 INCLUDE = re.compile(r'^\s*#\s*include\s+["<]([^">]+)[">]', re.MULTILINE)
-# Headers for the project's own sources, which may use fmt and the like.
-INTERNAL = {"tensor/format.h", "tensor/strided.h", "tensor/convert.h", "graph/session.h"}
+# What users include; with all that these include, the public headers.
+PUBLIC = ["fovea/fovea.h", "fovea/ops/define.h", "fovea/cli/main.h"]
 
 
 def layer_of(path):
