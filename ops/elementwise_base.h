@@ -4,21 +4,27 @@
 //
 //     struct Tanh : Unary<Tanh> {
 //       static constexpr std::string_view name = "tanh", doc = "y = tanh x";
-//       template <class T> T formula(T x) const { return math::tanh(x); }        // T: float,
-//       double, Dual of these Expr derivative(const Expr&, const Expr& y) const { return 1 -
-//       square(y); } …samples, rejects
+//       template <class T>
+//       T formula(T x) const { return math::tanh(x); }
+//       Expr derivative(const Expr& x, const Expr& y) const { return 1 - y * y; }
+//       samples, rejects
 //     };
 //
-// Formulas run on one element at a time and call functions of `math`.
+// Formulas run on one element at a time, a float, a double or a dual number of these (dual.h), and
+// call functions of `math`. A row for i64 or bool says so by its `domain`.
 #pragma once
 
 #include <array>
 #include <cmath>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <source_location>
 #include <span>
 #include <string_view>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "fovea/ops/dual.h"
@@ -122,54 +128,46 @@ constexpr Domain domain_of() {
 
 }  // namespace detail
 
-// The tangent of a row: its formula on dual numbers. Internal to forward mode, in no registry.
-template <class Row>
-struct UnaryTangent {
-  static constexpr std::string_view name = "tangent", doc = "forward-mode derivative of a row";
-  template <class T>
-  struct In {
-    T x, t;
-    static constexpr std::array<std::string_view, 2> names{"x", "t"};
-  };
-  template <class T>
-  using Out = Y<T>;
-  Row row;
+namespace detail {
 
-  Out<TensorSpec> infer(const In<TensorSpec>& in) const {
-    return {detail::infer_elementwise(Row::name, Domain::floats, in.x, in.t)};
-  }
-  TileKernel tile_kernel(std::span<const DType> in) const {
-    return detail::row_kernel<UnaryTangent, 2, Domain::floats, void>(this, in[0]);
-  }
+// The tangent of a row is an op of its own, internal to forward mode and in no registry: operands
+// and their tangents, of one float dtype, broadcast.
+OpType tangent_type(std::size_t operands);
+std::shared_ptr<const Op> tangent_op(const OpType& type, TileKernel narrow, TileKernel wide);
+
+// The tangent's value: the row's formula on dual numbers. Rows with attributes have rules of their
+// own, so that all objects of a row are equal.
+template <class Row>
+struct RowTangent {
   template <class T>
   T formula(T x, T t) const {
-    return row.formula(Dual<T>(x, t)).tangent;
-  }
-};
-
-template <class Row>
-struct BinaryTangent {
-  static constexpr std::string_view name = "tangent", doc = "forward-mode derivative of a row";
-  template <class T>
-  struct In {
-    T a, b, ta, tb;
-    static constexpr std::array<std::string_view, 4> names{"a", "b", "ta", "tb"};
-  };
-  template <class T>
-  using Out = Y<T>;
-  Row row;
-
-  Out<TensorSpec> infer(const In<TensorSpec>& in) const {
-    return {detail::infer_elementwise(Row::name, Domain::floats, in.a, in.b)};
-  }
-  TileKernel tile_kernel(std::span<const DType> in) const {
-    return detail::row_kernel<BinaryTangent, 4, Domain::floats, void>(this, in[0]);
+    return Row().formula(Dual<T>(x, t)).tangent;
   }
   template <class T>
   T formula(T a, T b, T ta, T tb) const {
-    return row.formula(Dual<T>(a, ta), Dual<T>(b, tb)).tangent;
+    return Row().formula(Dual<T>(a, ta), Dual<T>(b, tb)).tangent;
   }
 };
+
+template <class Row, std::size_t N>
+Expr apply_tangent(std::vector<Expr> operands) {
+  static const RowTangent<Row> row;
+  static const OpType type = tangent_type(N);
+  const auto op = tangent_op(type, {run_tile<RowTangent<Row>, float, float, N>, &row},
+                             {run_tile<RowTangent<Row>, double, double, N>, &row});
+  return apply(op, std::move(operands), Location()).front();
+}
+
+template <class Row>
+constexpr bool is_linear() {
+  if constexpr (requires { Row::linear; }) {
+    return Row::linear != Linear::no;
+  } else {
+    return false;
+  }
+}
+
+}  // namespace detail
 
 template <class Row>
 struct Unary {
@@ -188,8 +186,9 @@ struct Unary {
   In<Expr> vjp(const In<Expr>& in, const Out<Expr>& out, const Out<Expr>& d) const {
     return {.x = d.y * row().derivative(in.x, out.y)};
   }
-  Out<Expr> jvp(const In<Expr>& in, const Out<Expr>&, const In<Expr>& t) const {
-    return apply(UnaryTangent<Row>{row()}, {in.x, t.x}, Location());
+  Out<Expr> jvp(const In<Expr>& in, const Out<Expr>&, const In<Expr>& t) const
+      requires(!detail::is_linear<Row>()) {
+    return {detail::apply_tangent<Row, 2>({in.x, t.x})};
   }
 
  private:
@@ -216,12 +215,10 @@ struct Binary {
     const AB<Expr> partial = row().derivative(in.a, in.b, out.y);
     return {.a = d.y * partial.a, .b = d.y * partial.b};
   }
-  Out<Expr> jvp(const In<Expr>& in, const Out<Expr>&, const In<Expr>& t) const {
-    const auto or_zero = [](const Expr& tangent, const Expr& x) {
-      return tangent ? tangent : constant(x.dtype(), 0);
-    };
-    return apply(BinaryTangent<Row>{row()}, {in.a, in.b, or_zero(t.a, in.a), or_zero(t.b, in.b)},
-                 Location());
+  Out<Expr> jvp(const In<Expr>& in, const Out<Expr>&, const In<Expr>& t) const
+      requires(!detail::is_linear<Row>()) {
+    const Expr zero = constant(in.a.dtype(), 0);
+    return {detail::apply_tangent<Row, 4>({in.a, in.b, t.a ? t.a : zero, t.b ? t.b : zero})};
   }
 
  private:

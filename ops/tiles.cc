@@ -5,7 +5,6 @@
 #include <cstring>
 
 #include "fovea/ops/define.h"
-#include "fovea/ops/elementwise_base.h"
 #include "fovea/tensor/format.h"
 #include "fovea/tensor/parallel.h"
 
@@ -208,27 +207,6 @@ void forward_by_tiles(Context& context, const TileKernel& kernel, std::span<cons
   }
   program.steps.push_back(std::move(step));
   TileLoop(std::move(program), layouts, out.shape()).run(context, pointers, out.mutable_raw());
-}
-
-TensorSpec infer_elementwise(std::string_view where, Domain domain, const TensorSpec& x) {
-  static constexpr const char* kDomains[] = {"f32 or f64", "f32, f64 or i64", "bool", "any dtype"};
-  const bool fits =
-      domain == Domain::any || is_float(x.dtype) || (domain == Domain::numbers && x.dtype == i64);
-  const bool refused = domain == Domain::bools ? x.dtype != boolean : !fits;
-  if (refused) {
-    fail(where, "x is {}; {} is required", x.dtype, kDomains[static_cast<int>(domain)]);
-  }
-  return x;
-}
-
-TensorSpec infer_elementwise(std::string_view where, Domain domain, const TensorSpec& a,
-                             const TensorSpec& b) {
-  if (a.dtype != b.dtype) {
-    fail(where, "a {} and b {}; equal dtypes are required (there is no promotion; see cast)",
-         a.dtype, b.dtype);
-  }
-  infer_elementwise(where, domain, a);
-  return {a.dtype, broadcast_shapes(where, a.shape, b.shape)};
 }
 
 }  // namespace detail

@@ -150,7 +150,7 @@ TEST_CASE("dtypes are not promoted, and what is refused says so") {
   CHECK(error_of([] { eval::add(doubles({1}, {1}), floats({1}, {1})); }) ==
         "add: a f64 and b f32; equal dtypes are required (there is no promotion; see cast)");
   CHECK(error_of([] { eval::div(integers({1}, {1}), integers({1}, {1})); }) ==
-        "div: x is i64; f32 or f64 is required");
+        "div: a and b are i64; f32 or f64 is required");
   CHECK(
       error_of([] {
         input("a", f32, {2, 3}) + input("b", f32, {4});
