@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cmath>
+#include <concepts>
 #include <numbers>
 
 namespace fovea {
@@ -13,6 +14,9 @@ struct Dual {
   T tangent;
 
   Dual(T v = T(0), T t = T(0)) : value(v), tangent(t) {}
+  /// An attribute, which is a double, as a constant.
+  template <std::same_as<double> D>
+  requires(!std::same_as<T, double>) explicit Dual(D v) : Dual(static_cast<T>(v)) {}
 
   friend Dual operator-(Dual a) { return {-a.value, -a.tangent}; }
   friend Dual operator+(Dual a, Dual b) { return {a.value + b.value, a.tangent + b.tangent}; }
