@@ -37,5 +37,13 @@ class CustomOp(unittest.TestCase):
             self.assertIn("did you mean", wrong.stderr)
 
 
+class AttentionLayer(unittest.TestCase):
+    def test_it_learns_the_same_on_every_run(self):
+        first, second = run("attention_layer"), run("attention_layer")
+        self.assertEqual(first.returncode, 0, first.stdout + first.stderr)
+        self.assertIn("bound 0.02: learned", first.stdout)
+        self.assertEqual(first.stdout, second.stdout)
+
+
 if __name__ == "__main__":
     unittest.main()
