@@ -45,8 +45,9 @@ class AttributeReader {
     if (member.key() == "doc" && member.is(JsonKind::text)) return;
     std::vector<std::string> known;
     for (const AttributeInfo& info : node_.op->attributes) known.emplace_back(info.name);
-    mistakes_.add_key(member,
-                      format("{}: {}", node_.op->name, unknown("attribute", member.key(), known)));
+    mistakes_.add_key(
+        member, format("{}: {}", node_.op->name,
+                       unknown("attribute", member.key(), known, node_.op->reserved_attributes)));
   }
 
   // `/attrs/NAME` becomes the place of that attribute.

@@ -236,7 +236,9 @@ void Reader::operands_by_name(Body& body, const JsonValue& object, Node& node) {
     if (member.key() == "doc" && member.is(JsonKind::text)) continue;
     if (known) {
       mistakes_.add_key(
-          member, unknown(format("input of {}:", name_of(node)), member.key(), slot_names(slots)));
+          member,
+          unknown(format("input of {}:", name_of(node)), member.key(), slot_names(slots),
+                  node.op ? node.op->reserved_inputs : std::span<const std::string_view>()));
     }
     node.inputs.push_back(operand(body, member, true));  // what it names counts as used
   }

@@ -7,7 +7,11 @@
 namespace fovea::model {
 
 std::string unknown(std::string_view what, std::string_view given,
-                    const std::vector<std::string>& known) {
+                    const std::vector<std::string>& known,
+                    std::span<const std::string_view> reserved) {
+  if (std::ranges::find(reserved, given) != reserved.end()) {
+    return format("{} {} is reserved and does not exist yet; leave it out", what, quoted(given));
+  }
   constexpr std::size_t kMost = 12;
   std::string list = known.empty() ? "; there are none" : "";
   if (!known.empty() && known.size() <= kMost) {

@@ -4,6 +4,7 @@
 #include <functional>
 #include <initializer_list>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,9 +13,11 @@
 
 namespace fovea::model {
 
-/// `unknown key "nodez"; known are …; did you mean "nodes"?`.
+/// `unknown key "nodez"; known are …; did you mean "nodes"?`; a name that is
+/// reserved is said to be.
 std::string unknown(std::string_view what, std::string_view given,
-                    const std::vector<std::string>& known);
+                    const std::vector<std::string>& known,
+                    std::span<const std::string_view> reserved = {});
 
 /// `a -> b -> a`, at most 8 names.
 std::string cycle_text(const std::vector<std::uint32_t>& cycle,
