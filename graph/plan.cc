@@ -57,7 +57,7 @@ class Builder {
   void group_chains();
   void add(const Node* node);
   void add_op(const Node* node);
-  bool add_view(const Node* node);
+  void add_view(const Node* node);
   void add_loop(const Node* node);
   std::size_t new_root(const TensorSpec& spec, Home home, std::size_t index);
   std::size_t value_of(const Expr& x) const {
@@ -154,7 +154,7 @@ void Builder::add(const Node* node) {
       break;
   }
   if (chain_.contains(node) && chain_[node] != node) return;  // done by the chain's last node
-  if (node->op().type().has_view && add_view(node)) return;
+  if (node->op().type().has_view) return add_view(node);
   if (elementwise(node)) return add_loop(node);
   add_op(node);
 }
@@ -174,21 +174,30 @@ void Builder::add_op(const Node* node) {
 }
 
 // Views are made once, on a tensor of the operand's layout whose elements nobody reads.
-bool Builder::add_view(const Node* node) {
+void Builder::add_view(const Node* node) {
   alignas(64) static constexpr std::byte kNowhere[64] = {};
-  const std::size_t operand = value_of(node->inputs()[0]);
+  std::size_t operand = value_of(node->inputs()[0]);
   const Value& x = plan_.values[operand];
   const Tensor phantom =
       Tensor::borrow(static_cast<const void*>(kNowhere), x.spec.dtype, x.spec.shape, x.strides);
-  const Tensor seen = node->op().view(phantom);
-  if (!seen) return false;
+  Tensor seen = node->op().view(phantom);
+  if (!seen) {
+    // Made row-major first, by a step of its own.
+    const TensorSpec spec = x.spec;
+    Step copy{.in = {operand}, .location = node->location(), .names = {node->op().type().name}};
+    operand = new_root(spec, Home::arena, 0);
+    copy.out = {operand};
+    plan_.steps.push_back(std::move(copy));
+    seen =
+        node->op().view(Tensor::borrow(static_cast<const void*>(kNowhere), spec.dtype, spec.shape));
+  }
+  const Value& source = plan_.values[operand];
   const auto bytes = reinterpret_cast<std::intptr_t>(seen.raw()) -
                      reinterpret_cast<std::intptr_t>(static_cast<const void*>(kNowhere));
-  Value value{.spec = node->outputs()[0], .strides = seen.strides(), .root = x.root};
-  value.offset = x.offset + bytes / static_cast<std::int64_t>(size_of(x.spec.dtype));
+  Value value{.spec = node->outputs()[0], .strides = seen.strides(), .root = source.root};
+  value.offset = source.offset + bytes / static_cast<std::int64_t>(size_of(source.spec.dtype));
   values_[node] = {plan_.values.size()};
   plan_.values.push_back(std::move(value));
-  return true;
 }
 
 void Builder::add_loop(const Node* root) {

@@ -104,10 +104,11 @@ Window AttributeCodec<Window>::decode(const AttributeValue& value) {
 Attention::Out<TensorSpec> Attention::infer(const In<TensorSpec>& in) const {
   const AttentionExtents e = detail::check_attention(name, *this, in);
   const DType dtype = in.q.dtype;
+  const Shape scores = detail::scores_shape(in.q.shape, in.k.shape);
   return {.y = {dtype, in.q.shape.with(e.rank - 1, in.v.shape[-1])},
-          .lse = {dtype, e.scores.without(e.rank - 1)},
-          .scores = {dtype, e.scores},
-          .probs = {dtype, e.scores}};
+          .lse = {dtype, scores.without(e.rank - 1)},
+          .scores = {dtype, scores},
+          .probs = {dtype, scores}};
 }
 
 std::size_t Attention::workspace(const In<TensorSpec>& in) const {

@@ -70,7 +70,8 @@ AttentionGradient::Out<TensorSpec> AttentionGradient::infer(const In<TensorSpec>
            to_string(TensorSpec{dtype, shape}));
     }
   };
-  const Shape y = in.q.shape.with(e.rank - 1, in.v.shape[-1]), lse = e.scores.without(e.rank - 1);
+  const Shape y = in.q.shape.with(e.rank - 1, in.v.shape[-1]);
+  const Shape lse = detail::scores_shape(in.q.shape, in.k.shape).without(e.rank - 1);
   check("y", in.y, y);
   check("dy", in.dy, y);
   check("lse", in.lse, lse);

@@ -156,23 +156,21 @@ void check_attributes(std::string_view where, const Attention& a) {
 
 AttentionExtents attention_extents(const Shape& q, const Shape& k, const Shape& v) {
   const std::int64_t rank = q.rank();
-  AttentionExtents e{.rank = rank,
-                     .queries = q[-2],
-                     .keys = k[-2],
-                     .dim = q[-1],
-                     .value_dim = v[-1],
-                     .scores = q.with(rank - 1, k[-2])};
+  AttentionExtents e{
+      .rank = rank, .queries = q[-2], .keys = k[-2], .dim = q[-1], .value_dim = v[-1]};
   if (rank >= 3) e.batch = q[0];
   if (rank == 4) e.heads = q[1], e.kv_heads = k[1];
   return e;
 }
 
+Shape scores_shape(const Shape& q, const Shape& k) { return q.with(-1, k[-2]); }
+
 AttentionExtents check_attention(std::string_view where, const Attention& a, const Specs& in) {
   check_dtypes(where, in);
   check_ranks(where, in.q.shape, in.k.shape, in.v.shape);
   check_extents(where, in.q.shape, in.k.shape, in.v.shape);
-  AttentionExtents extents = attention_extents(in.q.shape, in.k.shape, in.v.shape);
-  check_restrictions(where, in, extents.scores);
+  const AttentionExtents extents = attention_extents(in.q.shape, in.k.shape, in.v.shape);
+  check_restrictions(where, in, scores_shape(in.q.shape, in.k.shape));
   check_attributes(where, a);
   check_position(where, a, extents);
   return extents;

@@ -17,9 +17,10 @@ struct AttentionExtents {
   std::int64_t rank = 0;
   std::int64_t batch = 1, heads = 1, kv_heads = 1;
   std::int64_t queries = 0, keys = 0, dim = 0, value_dim = 0;
-  Shape scores;  ///< (batch, heads, queries, keys), as far as the rank goes
 };
 AttentionExtents attention_extents(const Shape& q, const Shape& k, const Shape& v);
+/// (batch, heads, queries, keys), as far as the rank goes.
+Shape scores_shape(const Shape& q, const Shape& k);
 
 /// Throws Error, naming `where`, unless the inputs and attributes fit together.
 AttentionExtents check_attention(std::string_view where, const Attention& a,

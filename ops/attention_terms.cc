@@ -69,6 +69,7 @@ Expr both(const Expr& a, const Expr& b) { return a ? logical_and(a, b) : b; }
 
 AttentionTerms::AttentionTerms(const Attention& a, const Attention::In<Expr>& in)
     : extents_(attention_extents(in.q.shape(), in.k.shape(), in.v.shape())),
+      scores_(scores_shape(in.q.shape(), in.k.shape())),
       scale_(attention_scale(a, extents_)),
       softcap_(a.softcap),
       q_(in.q),
@@ -93,7 +94,7 @@ Expr AttentionTerms::visible(const Attention& a, const Attention::In<Expr>& in) 
   const Expr key = count({extents_.keys}), query = count({extents_.queries, 1});
   Expr distance = key - query;
   if (in.key_lengths) {
-    Shape one_each = extents_.scores;
+    Shape one_each = scores_;
     for (std::int64_t axis = 1; axis < extents_.rank; ++axis) one_each = one_each.with(axis, 1);
     const Expr lengths = reshape(*in.key_lengths, {.shape = list(one_each)});
     all = both(all, less(key, lengths));
@@ -101,7 +102,7 @@ Expr AttentionTerms::visible(const Attention& a, const Attention::In<Expr>& in) 
   }
   if (band.low) all = both(all, greater_equal(distance, *band.low));
   if (band.high) all = both(all, less_equal(distance, *band.high));
-  return all ? broadcast_to(all, {.shape = list(extents_.scores)}) : all;
+  return all ? broadcast_to(all, {.shape = list(scores_)}) : all;
 }
 
 Expr AttentionTerms::raw(bool hidden_too) const {

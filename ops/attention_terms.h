@@ -38,6 +38,7 @@ class AttentionTerms {
   Expr per_query_head(const Expr& x) const;
 
   AttentionExtents extents_;
+  Shape scores_;
   double scale_, softcap_;
   Expr q_, k_, v_, bias_;
   Expr visible_;  // bool, of the scores' shape; null where nothing is hidden

@@ -65,11 +65,15 @@ std::string to_string(const AttributeType& type) {
         text += format("{}\"{}\"", text.empty() ? "" : " | ", choice);
       }
       break;
-    case AttributeKind::list:
-      text = format("{}list of {}{}{}", type.or_single ? "integer or " : "",
-                    type.length ? format("{} ", *type.length) : "", to_string(type.element.front()),
-                    type.element.front().nullable ? " each" : "");
+    case AttributeKind::list: {
+      const std::string element = to_string(type.element.front());
+      if (type.length) {
+        text = format("[{}]", fmt::join(std::vector(*type.length, element), ", "));
+      } else {
+        text = format("{}list of {}", type.or_single ? element + " or " : "", element);
+      }
       break;
+    }
   }
   return type.nullable ? text + " or null" : text;
 }

@@ -24,8 +24,23 @@ Y<TensorSpec> Unslice::infer(const In<TensorSpec>& in) const {
 
 void Unslice::forward(Context&, const In<Tensor>& in, Out<Tensor>& out) const {
   if (out.y.numel() == 0) return;
-  std::memset(out.y.mutable_raw(), 0, out.y.nbytes());
-  out.y.slice(axis, start, end, step).copy_from(in.x);
+  auto* y = static_cast<std::byte*>(out.y.mutable_raw());
+  std::memset(y, 0, out.y.nbytes());
+  // Both are (outer, positions of `axis`, block of bytes).
+  const Tensor x = in.x.contiguous();
+  const std::int64_t at = normalize_axis(name, axis, x.rank());
+  const std::int64_t extent_of_y = out.y.shape()[at];
+  const SliceRange range = slice_range(name, extent_of_y, start, end, step);
+  std::int64_t outer = 1, block = static_cast<std::int64_t>(size_of(x.dtype()));
+  for (std::int64_t i = 0; i < at; ++i) outer *= x.shape()[i];
+  for (std::int64_t i = at + 1; i < x.rank(); ++i) block *= x.shape()[i];
+  const auto* from = static_cast<const std::byte*>(x.raw());
+  for (std::int64_t o = 0; o < outer; ++o) {
+    for (std::int64_t i = 0; i < range.count; ++i, from += block) {
+      const std::int64_t position = o * extent_of_y + range.start + i * step;
+      std::memcpy(y + position * block, from, static_cast<std::size_t>(block));
+    }
+  }
 }
 
 Unslice::In<Expr> Unslice::vjp(const In<Expr>&, const Out<Expr>&, const Out<Expr>& d) const {

@@ -64,7 +64,7 @@ class TileLoop {
   TileProgram program_;
   std::vector<Input> inputs_;
   std::vector<std::int64_t> extents_;  // of the result, axes merged where every input allows it
-  std::vector<std::size_t> slots_;     // value → place in scratch, shared by values that do not meet
+  std::vector<std::size_t> slots_;  // value → place in scratch, shared by values that do not meet
   std::size_t slot_count_ = 0;
   std::int64_t numel_;
 };

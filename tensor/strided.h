@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -22,7 +23,11 @@ void visit_rows(const Shape& shape, const std::array<const std::vector<std::int6
   const std::int64_t rank = shape.rank();
   if (rank == 0) return visit(offsets, std::int64_t{1});
   const std::int64_t n = shape[rank - 1];
-  std::vector<std::int64_t> index(static_cast<std::size_t>(rank), 0);
+  // Positions on the outer axes; on the stack for ordinary ranks, as copies must not allocate.
+  std::array<std::int64_t, 8> few{};
+  std::vector<std::int64_t> many;
+  if (rank > 8) many.resize(static_cast<std::size_t>(rank));
+  const std::span<std::int64_t> index = rank > 8 ? std::span(many) : std::span<std::int64_t>(few);
   for (;;) {
     visit(offsets, n);
     std::int64_t axis = rank - 1;

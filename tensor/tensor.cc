@@ -356,7 +356,16 @@ Tensor Tensor::reshape(const Shape& shape) const {
 }
 
 Tensor Tensor::contiguous() const {
-  return is_contiguous() ? as_strided(layout_->shape, contiguous_strides(layout_->shape)) : copy();
+  if (!is_contiguous()) return copy();
+  // Axes of extent 1, and tensors without elements, may still have other strides.
+  std::int64_t stride = 1;
+  for (std::int64_t axis = rank(); axis-- > 0;) {
+    if (layout_->strides[static_cast<std::size_t>(axis)] != stride) {
+      return as_strided(layout_->shape, contiguous_strides(layout_->shape));
+    }
+    stride *= std::max<std::int64_t>(1, layout_->shape[axis]);
+  }
+  return *this;
 }
 
 Tensor Tensor::copy() const { return astype(dtype_); }

@@ -7,8 +7,13 @@
 #include <new>
 #include <thread>
 
+#include "fovea/graph/gradients.h"
+#include "fovea/ops/attention.h"
 #include "fovea/ops/elementwise.h"
 #include "fovea/ops/evaluate.h"
+#include "fovea/ops/matmul.h"
+#include "fovea/ops/movement.h"
+#include "fovea/ops/reductions.h"
 #include "fovea/tensor/random.h"
 
 using namespace fovea;
@@ -105,6 +110,23 @@ TEST_CASE("after the first call, a call into the caller's memory allocates nothi
   const Executable run = compile({a, b}, {exp(a * b) + 1, (a - b) / 3});
   const std::vector<Tensor> in{normal({3, 40}, 7), normal({40}, 8)};
   const std::vector<Tensor> out{Tensor::empty(f64, {3, 40}), Tensor::empty(f64, {3, 40})};
+  run.run(in, out);
+  const std::int64_t before = allocations;
+  run.run(in, out);
+  CHECK(allocations - before == 0);
+}
+
+TEST_CASE("nor does an attention layer, forward and backward") {
+  const Expr x = input("x", f32, {2, 24, 32}), w = input("w", f32, {32, 96});
+  const Expr split =
+      transpose(reshape(matmul(x, w), {.shape = {2, 24, 3, 4, 8}}), {.perm = {2, 0, 3, 1, 4}});
+  const auto part = [&](std::int64_t i) { return select(split, {.axis = 0, .index = i}); };
+  const Expr y = attention(part(0), part(1), part(2), {.causal = true});
+  const Expr loss = mean(square(y));
+  const std::vector<Expr> d = gradients(loss, {x, w});
+  const Executable run = compile({x, w}, {loss, d[0], d[1]});
+  const std::vector<Tensor> in{normal({2, 24, 32}, 9, f32), normal({32, 96}, 10, f32)};
+  const std::vector<Tensor> out = run(in);
   run.run(in, out);
   const std::int64_t before = allocations;
   run.run(in, out);
