@@ -16,6 +16,19 @@ ISAS = {
     ]),
 }
 
+_FLAGS = [
+    "-O3",
+    "-fno-exceptions",
+    "-fno-math-errno",
+    # g++ 12 warns of the undefined operands inside its own AVX-512 intrinsics.
+    "-Wno-uninitialized",
+    "-Wno-maybe-uninitialized",
+    # A sanitizer sees every load and store of memory; vectors, which live in registers, would cost it a minute for each file.
+    "--param=asan-stack=0",
+    "--param=asan-instrumentation-with-call-threshold=0",
+    "-fno-sanitize=null,alignment,object-size,pointer-overflow,vptr",
+]
+
 def isa_libraries(name, srcs, deps, visibility):
     """A library `name` of all sets, and `name_objects`, the objects themselves.
 
@@ -26,9 +39,7 @@ def isa_libraries(name, srcs, deps, visibility):
         native.cc_library(
             name = name + "_" + isa,
             srcs = srcs,
-            # g++ 12 warns of the undefined operands inside its own AVX-512 intrinsics.
-            copts = row.flags + ["-O3", "-fno-exceptions", "-fno-math-errno", "-Wno-uninitialized", "-Wno-maybe-uninitialized"] +
-                    ["-DFOVEA_ISA_NAMESPACE=" + isa] +
+            copts = row.flags + _FLAGS + ["-DFOVEA_ISA_NAMESPACE=" + isa] +
                     (["-DFOVEA_ISA_ARCH=" + row.arch] if row.arch else []),
             linkstatic = 1,
             deps = deps,

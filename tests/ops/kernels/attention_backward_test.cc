@@ -183,7 +183,7 @@ void check_gradients(const AttentionCase<T>& c, const Cotangents<T>& d, const Gr
 
 TEST_CASE_TEMPLATE("backward agrees with the definition on random problems", T, float, double) {
   std::mt19937 random(17);
-  for (int round = 0; round < 200; ++round) {
+  for (int round = 0; round < rounds(200); ++round) {
     CAPTURE(round);
     const auto c = random_case<T>(random);
     Cotangents<T> d(c.e, random);
@@ -202,7 +202,7 @@ TEST_CASE_TEMPLATE("backward agrees with the definition on random problems", T, 
 
 TEST_CASE_TEMPLATE("gradients that are not wanted change nothing", T, float, double) {
   std::mt19937 random(18);
-  for (int round = 0; round < 20; ++round) {
+  for (int round = 0; round < rounds(20); ++round) {
     const auto c = random_case<T>(random);
     const Cotangents<T> d(c.e, random);
     const auto all = run_backward(c, d);
@@ -221,7 +221,7 @@ TEST_CASE_TEMPLATE("the number of threads does not change a bit of the gradients
                    double) {
   const int before = num_threads();
   std::mt19937 random(19);
-  for (int round = 0; round < 12; ++round) {
+  for (int round = 0; round < rounds(12); ++round) {
     auto c = random_case<T>(random);
     if (round == 0) c = plain_case<T>({1, 1, 1, 200, 1100, 16, 16}, 20);
     const Cotangents<T> d(c.e, random);

@@ -45,7 +45,7 @@ double error_of(const AttentionCase<T>& c, const ForwardResult<T>& r) {
 
 TEST_CASE_TEMPLATE("forward agrees with the definition on random problems", T, float, double) {
   std::mt19937 random(7);
-  for (int round = 0; round < 250; ++round) {
+  for (int round = 0; round < rounds(250); ++round) {
     CAPTURE(round);
     const auto c = random_case<T>(random);
     std::optional<ForwardResult<T>> fused;
@@ -65,7 +65,7 @@ TEST_CASE_TEMPLATE("forward agrees with the definition on random problems", T, f
 TEST_CASE_TEMPLATE("the number of threads does not change a bit", T, float, double) {
   const int before = num_threads();
   std::mt19937 random(8);
-  for (int round = 0; round < 20; ++round) {
+  for (int round = 0; round < rounds(20); ++round) {
     const auto c = random_case<T>(random);
     std::optional<ForwardResult<T>> first;
     for (const int threads : {1, 2, 3}) {

@@ -41,7 +41,7 @@ Results<T> run(const AttentionCase<T>& c) {
 
 TEST_CASE_TEMPLATE("scores and probabilities agree with the definition", T, float, double) {
   std::mt19937 random(31);
-  for (int round = 0; round < 60; ++round) {
+  for (int round = 0; round < rounds(60); ++round) {
     CAPTURE(round);
     const auto c = random_case<T>(random);
     const Truth truth = truth_of(c);

@@ -22,6 +22,15 @@ void for_each_isa(const F& check) {
   }
 }
 
+/// Random problems to try; fewer under the sanitizers, which take ten times as long for each.
+inline int rounds(int count) {
+#ifdef __SANITIZE_ADDRESS__
+  return (count + 9) / 10;
+#else
+  return count;
+#endif
+}
+
 /// Whether two sets must give the same bits: those with fused multiply-add.
 inline bool fuses(Isa isa) { return isa == Isa::avx2 || isa == Isa::avx512; }
 

@@ -43,7 +43,7 @@ TEST_CASE_TEMPLATE("gemm agrees with the definition", T, float, double) {
   std::mt19937 random(1);
   const std::vector<std::int64_t> extents{0, 1, 2, 7, 16, 33, 121, 130, 260};
   const auto pick = [&] { return extents[random() % extents.size()]; };
-  for (int round = 0; round < 150; ++round) {
+  for (int round = 0; round < rounds(150); ++round) {
     const std::int64_t m = pick(), n = pick(), k = round % 10 == 0 ? 700 : pick();
     CAPTURE(m);
     CAPTURE(n);
