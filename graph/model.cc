@@ -155,10 +155,12 @@ void Model::check(const Sizes& sizes, const BindOptions& options) const {
   const Description& description = *state_->description;
   Mistakes mistakes = description.mistakes;
   const auto dims = model::DimValues::bind(description, choices(sizes, options), mistakes);
-  model::check(description, dims, options.dtype, mistakes);
   const auto weights = weights_of(description, weights_, mistakes);
-  if (dims.unbound().empty()) {
+  if (!dims.unbound().empty()) {
+    model::check_open(description, dims, options.dtype, mistakes);
+  } else {
     const model::Instance instance = model::build(description, dims, options.dtype, mistakes);
+    for (const model::Refusal& refusal : instance.refusals) mistakes.append(refusal.mistakes);
     check_inputs(instance, options.inputs, mistakes);
     if (weights != nullptr) check_weights(description, instance, *weights, mistakes);
   }

@@ -65,11 +65,12 @@ class AttributeReader {
     switch (value.kind()) {
       case JsonKind::null:
         if (type.nullable) return AttributeValue{};
-        mistakes_.add(
-            value,
-            format("null for \"{}\"; leave it out to get its default, or give {}",
-                   value.key().empty() ? "a list's element" : value.key(), to_string(type)),
-            node_.op->name);
+        mistakes_.add(value,
+                      value.key().empty()
+                          ? format("null in a list; {} is required", to_string(type))
+                          : format("null for \"{}\"; leave it out to get its default, or give {}",
+                                   value.key(), to_string(type)),
+                      node_.op->name);
         return {};
       case JsonKind::boolean:
         return AttributeValue{value.boolean()};
@@ -97,12 +98,14 @@ class AttributeReader {
     try {
       if (whole) {
         const auto expression = DimExpression::parse(value.text(), DimExpression::Kind::whole);
+        if (!dims_.knows(value, expression, mistakes_)) return {};
         const auto extent = dims_.whole(value, expression, mistakes_);
         return extent ? std::optional(AttributeValue{*extent}) : std::nullopt;
       }
       if (type.kind == AttributeKind::real) {
         if (const auto number = special_number(value.text())) return AttributeValue{*number};
         const auto expression = DimExpression::parse(value.text(), DimExpression::Kind::real);
+        if (!dims_.knows(value, expression, mistakes_)) return {};
         const auto real = dims_.real(value, expression, mistakes_);
         return real ? std::optional(AttributeValue{*real}) : std::nullopt;
       }

@@ -194,6 +194,11 @@ bool DimValues::collect(const DimExpression& expression, std::vector<std::int64_
   return values.size() == expression.names().size();
 }
 
+bool DimValues::knows(const JsonValue& at, const DimExpression& expression,
+                      Mistakes& mistakes) const {
+  return all_known(*d_, at, expression, mistakes);
+}
+
 std::optional<Extent> DimValues::whole(const JsonValue& at, const DimExpression& expression,
                                        Mistakes& mistakes) const {
   std::vector<std::int64_t> values;

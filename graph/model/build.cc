@@ -87,7 +87,7 @@ class Builder {
       rest.remove_prefix(dot + 1);
     }
     if (repetition >= parts->second.size()) {
-      if (!dims_.stands_in()) {
+      if (value.at && !dims_.stands_in()) {
         mistakes_.add(value.at, format("{} names repetition {}; there are {}",
                                        quoted(value.at.text()), repetition, parts->second.size()));
       }

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <limits>
 #include <set>
+#include <string>
 
 #include "fovea/graph/model/instance.h"
 
@@ -147,7 +148,10 @@ class OpenCheck {
     try_likely_sizes();
     for (const auto& [node, refusals] : refusals_) {
       if (accepted_.contains(node)) continue;
-      if (!Search(refusals).finds()) mistakes_.append(refusals.front()->mistakes);
+      if (Search(refusals).finds()) continue;
+      for (const Diagnostic& diagnostic : refusals.front()->mistakes.sorted()) {
+        mistakes_.add(node->at, without_stand_ins(diagnostic.text), diagnostic.op);
+      }
     }
   }
 
@@ -162,6 +166,19 @@ class OpenCheck {
     for (const Refusal& refusal : instance.refusals) {
       refusals_[refusal.node].push_back(&refusal);
     }
+  }
+
+  // `n=5040` becomes `n`: the reader has never said 5040.
+  std::string without_stand_ins(std::string text) const {
+    for (std::uint32_t dim : dims_.unbound()) {
+      const std::string& name = d_.dims[dim].name;
+      for (std::size_t at = 0; (at = text.find(name + "=", at)) != text.npos;) {
+        at += name.size();
+        const std::size_t end = text.find_first_not_of("0123456789", at + 1);
+        text.erase(at, std::min(end, text.size()) - at);
+      }
+    }
+    return text;
   }
 
   // Sizes that refused ops have met elsewhere: behind an op that wants `length` to be 64, the rest
@@ -196,14 +213,9 @@ class OpenCheck {
 
 }  // namespace
 
-void check(const Description& description, const DimValues& dims, const std::optional<DType>& dtype,
-           Mistakes& mistakes) {
-  if (!dims.unbound().empty()) {
-    OpenCheck(description, dims, dtype, mistakes).run();
-    return;
-  }
-  const Instance instance = build(description, dims, dtype, mistakes);
-  for (const Refusal& refusal : instance.refusals) mistakes.append(refusal.mistakes);
+void check_open(const Description& description, const DimValues& dims,
+                const std::optional<DType>& dtype, Mistakes& mistakes) {
+  OpenCheck(description, dims, dtype, mistakes).run();
 }
 
 }  // namespace fovea::model

@@ -119,7 +119,8 @@ struct Body {
   std::vector<Result> results;
   std::unordered_map<std::string, Symbol> names;
   std::vector<std::uint32_t> order;  ///< of the nodes: each after those that it uses
-  bool unresolved = false;           ///< a name stands for nothing, so what seems unused may not be
+  bool nameless = false;    ///< something lacks its name, so an unknown one may be meant for it
+  bool unresolved = false;  ///< a name stands for nothing, so what seems unused may not be
 
   /// `name` or `name.rest`; the source is `none` if there is no such name.
   Reference find(std::string_view name) const;

@@ -127,6 +127,10 @@ std::string weights_path(const Description& description) {
   const fs::path given(weights.file);
   if (weights.file.find('\0') != std::string::npos) refuse("the path has a zero byte");
   if (given.is_absolute()) refuse("the path is absolute");
+  const fs::path normal = given.lexically_normal();
+  if (normal.begin() != normal.end() && *normal.begin() == "..") {
+    refuse("it leads out of the model's folder");
+  }
   const fs::path folder = fs::canonical(description.folder, failed);
   if (failed) refuse("the model's folder cannot be read");
   if (!fs::exists(folder / given, failed)) refuse("there is no such file");

@@ -46,6 +46,9 @@ class DimValues {
   /// Whether some size is a stand-in.
   bool stands_in() const { return stands_in_; }
 
+  /// Whether the model has all dims that the expression names; reports those that it lacks. Only
+  /// then may the expression be evaluated.
+  bool knows(const JsonValue& at, const DimExpression& expression, Mistakes& mistakes) const;
   /// Nothing if it cannot be had, which is reported unless a stand-in is to blame. At least 0.
   std::optional<Extent> size(const Size& size, Mistakes& mistakes) const;
   std::optional<Extent> whole(const JsonValue& at, const DimExpression& expression,
@@ -116,9 +119,8 @@ Instance build(const Description& description, const DimValues& dims,
 /// there is none.
 Expr find_value(const Description& description, const Instance& instance, std::string_view name);
 
-/// Everything that can be wrong with a model whatever its open dims will be. Without open dims:
-/// everything but the contents of files.
-void check(const Description& description, const DimValues& dims, const std::optional<DType>& dtype,
-           Mistakes& mistakes);
+/// Everything that is wrong with a model whatever the sizes of its unbound dims will be.
+void check_open(const Description& description, const DimValues& dims,
+                const std::optional<DType>& dtype, Mistakes& mistakes);
 
 }  // namespace fovea::model

@@ -65,6 +65,7 @@ void Reader::blocks(const JsonValue& object) {
 
 void Reader::add_name(Body& body, const JsonValue& member, std::string_view name, Symbol symbol) {
   if (body.names.emplace(name, symbol).second) return;
+  body.unresolved = true;
   mistakes_.add_key(member, format("the name {} is taken; inputs, params, constants and nodes "
                                    "share one name space",
                                    quoted(name)));
@@ -72,25 +73,29 @@ void Reader::add_name(Body& body, const JsonValue& member, std::string_view name
 
 void Reader::declare(const JsonValue& object, Body& body, bool in_block) {
   const auto index = [](const auto& list) { return static_cast<std::uint32_t>(list.size()); };
+  for (const char* key : {"inputs", "params", "constants", "nodes"}) {
+    const JsonValue names = object.find(key);
+    const JsonKind kind = std::string_view(key) == "nodes" ? JsonKind::array : JsonKind::object;
+    body.nameless |= names && !names.is(kind);
+  }
   for (JsonValue member : named_members(object.find("inputs"))) {
-    body.unresolved |= !check_name(member);
+    body.nameless |= !check_name(member);
     add_name(body, member, member.key(), {Source::input, index(body.inputs)});
     body.inputs.push_back(declaration(member, false, in_block));
   }
   for (JsonValue member : named_members(object.find("params"))) {
-    body.unresolved |= !check_name(member);
+    body.nameless |= !check_name(member);
     add_name(body, member, member.key(), {Source::param, index(body.params)});
     body.params.push_back(declaration(member, true, in_block));
   }
   if (!in_block) {
     for (JsonValue member : named_members(object.find("constants"))) {
-      check_name(member);
+      body.nameless |= !check_name(member);
       add_name(body, member, member.key(), {Source::constant, index(body.constants)});
       body.constants.push_back(constant(member));
     }
   }
   const JsonValue nodes = required(object, "nodes");
-  body.unresolved |= !nodes.is(JsonKind::array);
   if (nodes && !nodes.is(JsonKind::array)) {
     mistakes_.add(nodes, format("nodes is {}; a list is required", nodes.describe()));
   } else if (nodes) {
@@ -98,7 +103,7 @@ void Reader::declare(const JsonValue& object, Body& body, bool in_block) {
     for (JsonValue value : nodes) {
       body.nodes.push_back(node(value));
       const std::string& name = body.nodes.back().name;
-      body.unresolved |= name.empty();
+      body.nameless |= name.empty();
       const Symbol symbol{Source::node, index(body.nodes) - 1};
       if (!name.empty()) add_name(body, value.find("name"), name, symbol);
     }
@@ -131,7 +136,9 @@ Node Reader::node(const JsonValue& value) {
                                  name.describe()));
     }
   }
-  if (value.find("block") && !value.find("op")) {
+  if (value.find("block") && value.find("op")) {
+    mistakes_.add(value, "both \"op\" and \"block\"; exactly one of them is required");
+  } else if (value.find("block")) {
     apply_block(value, node);
   } else {
     apply_op(value, node);
@@ -254,6 +261,7 @@ void Reader::operands_by_name(Body& body, const JsonValue& object, Node& node) {
       mistakes_.add(
           value, format("{} for \"{}\"; a list of values is required", value.describe(), slot.name),
           op);
+      body.unresolved = true;
     } else if (value) {
       for (JsonValue element : value) node.inputs.push_back(operand(body, element, false));
     }
@@ -277,10 +285,11 @@ Operand Reader::operand(Body& body, const JsonValue& value, bool optional) {
       result.value = *found;
     }
   } else {
-    mistakes_.add(
-        value, format("{} as an input; the name of a value{} is required",
-                      value.is(JsonKind::null) ? "null, for a required input," : value.describe(),
-                      value.is(JsonKind::null) ? "" : " or a number"));
+    body.unresolved = true;
+    mistakes_.add(value, value.is(JsonKind::null)
+                             ? "null for a required input; the name of a value is required"
+                             : format("{} as an input; the name of a value or a number is required",
+                                      value.describe()));
   }
   return result;
 }
@@ -290,19 +299,22 @@ std::optional<Reference> Reader::reference(Body& body, const JsonValue& value) {
   Reference found = body.find(name);
   found.at = value;
   const auto unknown_member = [&](std::string_view of, std::vector<std::string> members) {
+    body.unresolved = true;
     const std::string known = format("{}", fmt::join(members, ", "));
     mistakes_.add(value, format("unknown value {}; {} gives {}{}", quoted(name), of, known,
                                 did_you_mean(found.member, members)));
   };
   if (found.symbol.source == Source::none) {
-    std::vector<std::string> known = names_of(body);
-    const std::string hint = did_you_mean(name, known);
-    mistakes_.add(value, format("unknown value {}{}", quoted(name), hint));
     body.unresolved = true;
+    if (!body.nameless) {
+      mistakes_.add(value,
+                    format("unknown value {}{}", quoted(name), did_you_mean(name, names_of(body))));
+    }
     return {};
   }
   if (found.symbol.source != Source::node) {
     if (found.member.empty() && name.find('.') == name.npos) return found;
+    body.unresolved = true;
     mistakes_.add(value, format("unknown value {}; only nodes have named outputs", quoted(name)));
     return {};
   }
@@ -380,7 +392,7 @@ void Reader::check_results(const Block& block) {
 }
 
 void Reader::check_used(const Body& body) {
-  if (body.unresolved) return;
+  if (body.unresolved || body.nameless) return;
   std::vector<bool> inputs(body.inputs.size()), params(body.params.size());
   const auto use = [&](const Symbol& symbol) {
     if (symbol.source == Source::input) inputs[symbol.index] = true;

@@ -1,6 +1,7 @@
 #include "fovea/graph/model/reader.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "fovea/tensor/format.h"
 
@@ -88,19 +89,27 @@ std::optional<std::int64_t> Reader::integer(const JsonValue& value) {
   return {};
 }
 
-void Reader::check_dims(const JsonValue& at, const DimExpression& expression) {
+bool all_known(const Description& description, const JsonValue& at, const DimExpression& expression,
+               Mistakes& mistakes) {
+  bool all = true;
   for (const std::string& name : expression.names()) {
-    if (d_.dim_index.contains(name)) continue;
+    if (description.dim_index.contains(name)) continue;
     std::vector<std::string> known;
-    for (const Dim& dim : d_.dims) known.push_back(dim.name);
-    mistakes_.add(at, unknown("dim", name, known));
+    for (const Dim& dim : description.dims) known.push_back(dim.name);
+    mistakes.add(at, unknown("dim", name, known));
+    all = false;
   }
+  return all;
 }
 
 std::optional<Size> Reader::size(const JsonValue& value) {
   if (value.is(JsonKind::integer)) {
     if (value.integer() >= 0) return Size{value, DimExpression(value.integer())};
     mistakes_.add(value, format("the size {}; sizes are 0 or more", value.integer()));
+    return {};
+  }
+  if (value.is(JsonKind::real) && std::abs(value.number()) >= 0x1p63) {
+    mistakes_.add(value, format("the size {}; sizes must fit in 63 bits", value.describe()));
     return {};
   }
   if (!value.is(JsonKind::text)) {
@@ -111,10 +120,7 @@ std::optional<Size> Reader::size(const JsonValue& value) {
   }
   try {
     Size size{value, DimExpression::parse(value.text(), DimExpression::Kind::whole)};
-    check_dims(value, size.value);
-    for (const std::string& name : size.value.names()) {
-      if (!d_.dim_index.contains(name)) return {};
-    }
+    if (!all_known(d_, value, size.value, mistakes_)) return {};
     return size;
   } catch (const Error& error) {
     mistakes_.add(value, error);

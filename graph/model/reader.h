@@ -19,6 +19,10 @@ std::string unknown(std::string_view what, std::string_view given,
                     const std::vector<std::string>& known,
                     std::span<const std::string_view> reserved = {});
 
+/// Whether the model has all dims that the expression names; reports those that it lacks.
+bool all_known(const Description& description, const JsonValue& at, const DimExpression& expression,
+               Mistakes& mistakes);
+
 /// `a -> b -> a`, at most 8 names.
 std::string cycle_text(const std::vector<std::uint32_t>& cycle,
                        const std::function<std::string_view(std::uint32_t)>& name_of);
@@ -44,7 +48,6 @@ class Reader {
   std::optional<std::int64_t> integer(const JsonValue& value);
   std::optional<Size> size(const JsonValue& value);
   std::optional<std::vector<Size>> shape(const JsonValue& value);
-  void check_dims(const JsonValue& at, const DimExpression& expression);
   /// Members of an object of names, without its `doc`.
   std::vector<JsonValue> named_members(const JsonValue& object);
 
