@@ -127,7 +127,7 @@ std::vector<Expr> make_cotangents(const Options& options, const Named& outputs,
     } else if (options.cotangents == "ones") {
       cotangents.push_back(constant(Tensor::scalar(expr.dtype(), 1).broadcast_to(expr.shape())));
     } else {
-      session.require_memory(expr.spec());
+      session.require_memory({&expr, 1});
       const Key key = key_for(options.seed.value_or(0), "cotangent of " + name);
       cotangents.push_back(constant(random_normal(expr.dtype(), expr.shape(), 0, 1, key)));
     }

@@ -68,6 +68,7 @@ int check_model(const Options& options, const Registry& registry, Outcome& out) 
   const Session session = model.bind(options.dims, bind);
   std::vector<Expr> outputs, wrt;
   for (const auto& [name, expr] : session.outputs()) outputs.push_back(expr);
+  session.require_memory(outputs);
   Progress progress("checking gradients", options.quiet);
   GradcheckOptions check{.seed = options.seed.value_or(0),
                          .progress = [&](double part) { progress.set(part); }};

@@ -114,8 +114,8 @@ class Session {
   /// before anything is allocated if memory does not suffice.
   std::vector<Tensor> compute(std::span<const Expr> exprs) const;
 
-  /// Throws Error if a tensor like this would not fit in the memory that the session may use.
-  void require_memory(const TensorSpec& spec) const;
+  /// Throws Error if computing these would take more memory than the session may use.
+  void require_memory(std::span<const Expr> exprs) const;
 
   struct State;
   explicit Session(std::shared_ptr<const State> state) : state_(std::move(state)) {}

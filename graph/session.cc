@@ -127,11 +127,8 @@ std::vector<Tensor> Session::compute(std::span<const Expr> exprs) const {
   return executable(values);
 }
 
-void Session::require_memory(const TensorSpec& spec) const {
-  if (bytes_of(spec) <= state_->max_memory) return;
-  throw Error(state_->description->document->name(),
-              format("{} needs {} of memory; {} are allowed (--max-memory)", to_string(spec),
-                     in_bytes(bytes_of(spec)), in_bytes(state_->max_memory)));
+void Session::require_memory(std::span<const Expr> exprs) const {
+  state_->plan(state_->reached(exprs), exprs);
 }
 
 namespace {

@@ -215,7 +215,8 @@ class Command(unittest.TestCase):
                 (["run", "m.json", "--values", "a,,b"], "--values"),
                 (["grad", "m.json", "--wrt", ""], "--wrt"),
                 (["validate", "m.json", "--outputs", "y.npz"], '"--outputs"'),
-                (["run", "x" * 500 + "\x1b[31m"], "…"),
+                (["x" * 500 + "\x1b[31m"], "…"),
+                (["run", "x\x1b[31m"], "x\\x1b[31m"),
         ]:
             with self.subTest(words=words):
                 done = self.refuse(*words, says=says)
