@@ -226,9 +226,21 @@ JsonDocument::JsonDocument(std::string name, std::string text)
                  .op = {},
                  .text = format("{} bytes of JSON; at most {} are read", text_.size(), kMaxBytes)});
   }
-  lines_.push_back(0);
+  Mark mark;
   for (std::size_t i = 0; i < text_.size(); ++i) {
-    if (text_[i] == '\n') lines_.push_back(narrow(i + 1));
+    if (i % kStep == 0) marks_.push_back(mark);
+    advance(mark, text_[i]);
+  }
+  if (text_.size() % kStep == 0) marks_.push_back(mark);
+}
+
+void JsonDocument::advance(Mark& mark, char c) {
+  if (c == '\n') {
+    ++mark.line;
+    mark.column = 1;
+  } else {
+    // Columns count characters: bytes that continue one do not count.
+    mark.column += (static_cast<unsigned char>(c) & 0xc0) != 0x80;
   }
 }
 
@@ -239,12 +251,9 @@ std::shared_ptr<const JsonDocument> JsonDocument::parse(std::string name, std::s
 }
 
 std::string JsonDocument::line_and_column(std::size_t offset) const {
-  const auto line = std::prev(std::ranges::upper_bound(lines_, narrow(offset)));
-  std::size_t column = 1;
-  for (std::size_t i = *line; i < offset; ++i) {
-    column += (static_cast<unsigned char>(text_[i]) & 0xc0) != 0x80;
-  }
-  return format("{}:{}:{}", name_, line - lines_.begin() + 1, column);
+  Mark mark = marks_[offset / kStep];
+  for (std::size_t i = offset - offset % kStep; i < offset; ++i) advance(mark, text_[i]);
+  return format("{}:{}:{}", name_, mark.line, mark.column);
 }
 
 std::string JsonDocument::pointer(std::uint32_t index) const {

@@ -117,15 +117,21 @@ class JsonDocument {
   struct Key {
     std::uint32_t offset, begin, size;
   };
+  // Line and column, from 1, at every kStep-th byte: a text may be one long line.
+  struct Mark {
+    std::uint32_t line = 1, column = 1;
+  };
+  static constexpr std::size_t kStep = 256;
 
   JsonDocument(std::string name, std::string text);
+  static void advance(Mark& mark, char c);
   std::string line_and_column(std::size_t offset) const;
   std::string pointer(std::uint32_t index) const;
 
   std::string name_, text_, pool_;
   std::vector<Entry> entries_;
   std::vector<Key> keys_;
-  std::vector<std::uint32_t> lines_;  // offsets of the lines' first bytes
+  std::vector<Mark> marks_;
 };
 
 /// The shape of nested arrays; a number or bool has rank 0. Only first elements are looked at.
