@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <utility>
 
 #include "fovea/graph/gradients.h"
@@ -19,9 +20,10 @@ constexpr double kTau = 0x1p-31;
 constexpr double kDecide = 1e-6;
 constexpr double kSafety = 2;
 
-// Both gradients of one input in one direction.
+// Both gradients of one input in one direction d.
 struct Comparison {
-  Direction direction;
+  std::string label;
+  double norm1 = 1, norm2 = 1;  // of d
   double analytic = 0;
   Derivative numeric = {};
 
@@ -39,9 +41,9 @@ Finding judge(const Comparison& c, double largest) {
   if (c.numeric.kink && c.analytic >= low - slack && c.analytic <= high + slack) {
     return Finding::kink;
   }
-  const double bound = kSafety * c.numeric.error + kTau * largest * c.direction.norm1();
+  const double bound = kSafety * c.numeric.error + kTau * largest * c.norm1;
   if (!(c.difference() <= bound)) return Finding::differs;
-  const bool decided = c.numeric.error <= kDecide * largest * c.direction.norm2();
+  const bool decided = c.numeric.error <= kDecide * largest * c.norm2;
   return decided ? Finding::agrees : Finding::undecided;
 }
 
@@ -60,7 +62,7 @@ void conclude(GradientRow& row, const std::vector<Comparison>& all, const Tensor
     if (!c.numeric.found) continue;
     bar = std::max(bar, kSafety * c.numeric.error);
     const double sure = std::abs(c.numeric.value) - c.numeric.error;
-    scale = std::max(scale, sure / c.direction.norm2());
+    scale = std::max(scale, sure / c.norm2);
   }
   const bool zero = scale <= bar && std::ranges::all_of(all, [&](const Comparison& c) {
                       return is_zero(c, magnitude);
@@ -74,12 +76,12 @@ void conclude(GradientRow& row, const std::vector<Comparison>& all, const Tensor
       continue;
     }
     agreed = agreed || finding == Finding::agrees;
-    double relative = zero ? 0 : c.difference() / (scale * c.direction.norm2());
+    double relative = zero ? 0 : c.difference() / (scale * c.norm2);
     if (std::isnan(relative)) relative = c.difference() == 0 ? 0 : HUGE_VAL;
     const bool worse = finding > worst || (finding == worst && relative >= row.relative);
     if (worse) {
       worst = finding;
-      row.worst = c.direction.label();
+      row.worst = c.label;
       row.analytic = c.analytic;
       row.numeric = c.numeric.value;
       row.uncertainty = kSafety * c.numeric.error;
@@ -119,59 +121,77 @@ class Check {
     for (double x : problem_.bindings[k].second.to_vector<double>()) {
       if (!std::isfinite(x)) ++row.fixed;
     }
+    const std::vector<std::int64_t> elements = elements_of(k, gradient);
+    const bool partly = gradient.numel() > options_.full_up_to;
+    row.checked = std::ssize(elements);
+    row.directions = partly ? options_.directions : 0;
+    const std::int64_t count = row.directions + row.checked;
     std::vector<Comparison> all;
     double scale = 0;
-    std::vector<Direction> directions = directions_of(k, gradient);
-    for (std::size_t i = 0; i < directions.size(); ++i) {
-      (directions[i].single() ? row.checked : row.directions) += 1;
-      Comparison c{std::move(directions[i])};
-      c.analytic = c.direction.dot(gradient);
-      c.numeric = loss_.derivative(k, c.direction, scale * c.direction.norm2());
-      scale = std::max(scale, std::abs(c.numeric.value) / c.direction.norm2());
-      all.push_back(std::move(c));
-      report_progress(k, static_cast<double>(i + 1) / static_cast<double>(directions.size()));
+    for (std::int64_t i = 0; i < count; ++i) {
+      const std::int64_t element = i - row.directions;
+      all.push_back(compare(
+          k, gradient,
+          element < 0
+              ? random_direction(k, i)
+              : Direction::element(gradient.shape(), elements[static_cast<std::size_t>(element)]),
+          scale));
+      scale = std::max(scale, std::abs(all.back().numeric.value) / all.back().norm2);
+      report_progress(k, static_cast<double>(i + 1) / static_cast<double>(count));
     }
     conclude(row, all, gradient, loss_.magnitude());
     return row;
   }
 
  private:
-  // Every element of a small input; of a large one some, and directions through all. Elements that
-  // are not finite stay where they are.
-  std::vector<Direction> directions_of(std::size_t k, const Tensor& gradient) const {
+  Comparison compare(std::size_t k, const Tensor& gradient, const Direction& d,
+                     double scale) const {
+    Comparison c{d.label(), d.norm1(), d.norm2(), d.dot(gradient)};
+    c.numeric = loss_.derivative(k, d, scale * c.norm2);
+    return c;
+  }
+
+  // Elements that are not finite stay where they are.
+  bool movable(std::size_t k, std::int64_t i) const {
+    return std::isfinite(problem_.bindings[k].second.data<double>()[i]);
+  }
+
+  Key key(std::size_t k, std::int64_t direction) const {
+    const Key base = key_for(options_.seed, "directions");
+    return {base.seed, base.stream + 4096 * k + static_cast<std::uint64_t>(direction + 1)};
+  }
+
+  // A step up or down for each element.
+  Direction random_direction(std::size_t k, std::int64_t number) const {
+    const std::int64_t n = problem_.bindings[k].second.numel();
+    std::vector<double> d;
+    for (bool up : random_bernoulli({n}, 0.5, key(k, number)).to_vector<bool>()) {
+      d.push_back(!movable(k, std::ssize(d)) ? 0 : up ? 1 : -1);
+    }
+    return Direction::through_all(format("direction {}", number + 1), std::move(d));
+  }
+
+  // Every element of a small input, some of a large one.
+  std::vector<std::int64_t> elements_of(std::size_t k, const Tensor& gradient) const {
     const std::int64_t n = gradient.numel();
-    const Tensor& x = problem_.bindings[k].second;
-    const auto movable = [&](std::int64_t i) { return std::isfinite(x.data<double>()[i]); };
-    std::vector<Direction> all;
+    std::vector<std::int64_t> elements;
     if (n <= options_.full_up_to) {
-      for (std::int64_t i = 0; i < n; ++i) {
-        if (movable(i)) all.push_back(Direction::element(gradient.shape(), i));
+      elements.resize(static_cast<std::size_t>(n));
+      std::iota(elements.begin(), elements.end(), 0);
+    } else {
+      if (options_.sampled_elements > 0) {
+        const Tensor sample = random_integers({options_.sampled_elements}, 0, n, key(k, -1));
+        elements = sample.to_vector<std::int64_t>();
       }
-      return all;
+      // The largest element is where an error shows first.
+      const std::vector<double> g = gradient.to_vector<double>();
+      const auto smaller = [](double a, double b) { return std::abs(a) < std::abs(b); };
+      elements.push_back(std::ranges::max_element(g, smaller) - g.begin());
+      std::ranges::sort(elements);
+      elements.erase(std::ranges::unique(elements).begin(), elements.end());
     }
-    const Key key = {options_.seed, key_for(options_.seed, "directions").stream + k};
-    for (std::int64_t i = 0; i < options_.directions; ++i) {
-      const Key signs = {key.seed, key.stream ^ (static_cast<std::uint64_t>(i + 1) << 32)};
-      std::vector<double> d;
-      for (bool up : random_bernoulli({n}, 0.5, signs).to_vector<bool>()) {
-        d.push_back(!movable(static_cast<std::int64_t>(d.size())) ? 0 : up ? 1 : -1);
-      }
-      all.push_back(Direction::through_all(format("direction {}", i + 1), std::move(d)));
-    }
-    std::vector<std::int64_t> sample;
-    if (options_.sampled_elements > 0) {
-      sample = random_integers({options_.sampled_elements}, 0, n, key).to_vector<std::int64_t>();
-    }
-    // The largest element is where an error shows first.
-    const std::vector<double> g = gradient.to_vector<double>();
-    const auto larger = [](double a, double b) { return std::abs(a) < std::abs(b); };
-    sample.push_back(std::ranges::max_element(g, larger) - g.begin());
-    std::ranges::sort(sample);
-    sample.erase(std::ranges::unique(sample).begin(), sample.end());
-    for (std::int64_t i : sample) {
-      if (movable(i)) all.push_back(Direction::element(gradient.shape(), i));
-    }
-    return all;
+    std::erase_if(elements, [&](std::int64_t i) { return !movable(k, i); });
+    return elements;
   }
 
   void report_progress(std::size_t k, double part) const {

@@ -74,6 +74,7 @@ struct GradientRow {
   std::string worst;  ///< `[0, 3]`, or `direction 2`
   double analytic = 0, numeric = 0, uncertainty = 0;
   Verdict verdict = Verdict::vacuous;
+  std::string note = {};  ///< the error, where the gradient could not be had
 };
 
 struct GradientReport {

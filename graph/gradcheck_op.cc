@@ -82,16 +82,20 @@ GradientReport check_op(const OpType& type, const GradcheckOptions& options) {
   const std::vector<AnySample> samples = type.samples();
   for (std::size_t i = 0; i < samples.size(); ++i) {
     try {
-      for (GradientRow row : check_sample(type, samples[i], i, options).rows) {
+      const GradientReport found = check_sample(type, samples[i], i, options);
+      for (GradientRow row : found.rows) {
         row.name = format("{}.{}", type.name, row.name);
         merge(report.rows, row);
+      }
+      for (const std::string& note : found.notes) {
+        report.notes.push_back(format("{}, {}: {}", type.name, sample_text(i, samples[i]), note));
       }
     } catch (const Error& error) {
       GradientRow failed;
       failed.name = std::string(type.name);
       failed.verdict = Verdict::fail;
+      failed.note = format("{}: {}", sample_text(i, samples[i]), error.what());
       merge(report.rows, failed);
-      report.notes.push_back(format("{}: {}", sample_text(i, samples[i]), error.what()));
     }
   }
   if (report.rows.empty()) {

@@ -18,11 +18,11 @@ std::string checked_text(const GradientRow& row) {
   if (row.directions == 0 && row.checked + row.fixed == row.elements) {
     return format("all {}", row.checked);
   }
-  return format("{}+{}d of {}", row.checked, row.directions, row.elements);
+  return format("{}+{}d/{}", row.checked, row.directions, row.elements);
 }
 
 std::string line(const std::array<std::string, 9>& cells) {
-  return format("{:<16} {:>13} {:>6} {:>6} {:>13} {:>10} {:>10} {:>6}  {}\n", cells[0], cells[1],
+  return format("{:<15} {:>12} {:>6} {:>6} {:>12} {:>11} {:>11} {:>6}  {}\n", cells[0], cells[1],
                 cells[2], cells[3], cells[4], cells[5], cells[6], cells[7], cells[8]);
 }
 
@@ -59,12 +59,17 @@ std::string to_string(const GradientReport& report) {
   for (const GradientRow& row : report.rows) {
     const bool measured = !row.worst.empty();
     text += line(
-        {shortened(row.name, 16), shortened(checked_text(row), 13),
+        {shortened(row.name, 15), shortened(checked_text(row), 12),
          measured ? format("{:.0e}", row.absolute) : "-",
-         measured ? format("{:.0e}", row.relative) : "-", measured ? shortened(row.worst, 13) : "-",
+         measured ? format("{:.0e}", row.relative) : "-", measured ? shortened(row.worst, 12) : "-",
          measured ? format("{:.4g}", row.analytic) : "-",
          measured ? format("{:.4g}", row.numeric) : "-",
          measured ? format("{:.0e}", row.uncertainty) : "-", std::string(name_of(row.verdict))});
+    if (!row.note.empty()) details += format("{}: {}\n", row.name, row.note);
+    if (row.directions > 0) {
+      details += format("{}: {} of {} elements, and {} random directions through all of them\n",
+                        row.name, row.checked, row.elements, row.directions);
+    }
     if (row.kinks > 0) {
       details += format("{}: {} comparisons at kinks were left out\n", row.name, row.kinks);
     }

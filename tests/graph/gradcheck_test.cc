@@ -103,7 +103,7 @@ TEST_CASE("large inputs are checked in part, and the report says so") {
   CHECK(report.rows[0].checked > 10);
   CHECK(report.rows[0].checked < 100);
   CHECK(report.rows[0].directions > 0);
-  CHECK(to_string(report).find("d of 2000") != std::string::npos);
+  CHECK(to_string(report).find("d/2000") != std::string::npos);
 }
 
 template <class Op>
@@ -187,13 +187,23 @@ TEST_CASE("nothing to differentiate is vacuous") {
 }
 
 TEST_CASE("tables fit 100 columns, whatever stands in them") {
-  const Expr x = input(std::string(200, 'x'), f64, {1, 1, 1, 1, 1, 1, 1, 2});
-  GradcheckOptions options;
-  options.values = {{x, Tensor::from({-1.2345e-300, 1e300}, x.shape())}};
-  std::istringstream lines(to_string(check_gradients(x * x * x, {x}, options)));
-  for (std::string line; std::getline(lines, line) && line.find(" at [") == std::string::npos;) {
+  GradientReport report;
+  GradientRow row;
+  row.name = std::string(300, 'x');
+  row.elements = row.checked = 123456789;
+  row.directions = 12;
+  row.absolute = row.relative = row.uncertainty = 1e-300;
+  row.worst = "[1234567, 12345678, 12345678]";
+  row.analytic = row.numeric = -1.23456789e-300;
+  row.verdict = Verdict::inconclusive;
+  report.rows = {row};
+  std::istringstream lines(to_string(report));
+  std::string line;
+  for (int i = 0; i < 2; ++i) {
+    REQUIRE(std::getline(lines, line));
     CHECK(line.size() <= 100);
   }
+  CHECK(line.find("inconclusive") != std::string::npos);
 }
 
 TEST_CASE("ops are checked on all their samples") {
