@@ -5,7 +5,7 @@
 namespace fovea::model {
 
 void Mistakes::keep(std::size_t order, Diagnostic diagnostic) {
-  if (found_.size() == kMost) return;
+  if (full()) return;
   if (seen_.emplace(diagnostic.place, diagnostic.text).second) {
     found_.push_back({order, std::move(diagnostic)});
     places_.insert(order);

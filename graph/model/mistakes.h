@@ -26,6 +26,8 @@ class Mistakes {
 
   /// Whether something is wrong at this very place.
   bool contains(const JsonValue& at) const;
+  /// Nothing more is kept: looking further is a waste.
+  bool full() const { return found_.size() == kMost; }
   bool empty() const { return found_.empty(); }
   std::size_t size() const { return found_.size(); }
   /// In the order of the file.
@@ -35,7 +37,7 @@ class Mistakes {
 
  private:
   // What a hostile file may make us remember.
-  static constexpr std::size_t kMost = 100000;
+  static constexpr std::size_t kMost = 20000;
   struct Found {
     std::size_t order;
     Diagnostic diagnostic;

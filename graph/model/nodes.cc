@@ -101,6 +101,10 @@ void Reader::declare(const JsonValue& object, Body& body, bool in_block) {
   } else if (nodes) {
     body.nodes.reserve(nodes.size());
     for (JsonValue value : nodes) {
+      if (mistakes_.full()) {
+        body.nameless = true;
+        break;
+      }
       body.nodes.push_back(node(value));
       const std::string& name = body.nodes.back().name;
       body.nameless |= name.empty();
@@ -111,7 +115,9 @@ void Reader::declare(const JsonValue& object, Body& body, bool in_block) {
 }
 
 void Reader::resolve(const JsonValue& object, Body& body) {
-  for (Node& node : body.nodes) operands(body, node);
+  for (Node& node : body.nodes) {
+    if (!mistakes_.full()) operands(body, node);
+  }
   order_nodes(body);
   if (const JsonValue outputs = required(object, "outputs")) {
     results(outputs, body);
