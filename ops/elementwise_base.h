@@ -81,22 +81,44 @@ auto element(R result) {
   }
 }
 
-// out[i] = formula(in[0][i], …) for N operands of type T.
-template <class Row, class T, class Out, std::size_t N>
-void run_tile(const void* self, std::int64_t n, const TileOperand* in, void* out) {
-  using C = typename Compute<T>::type;
-  const Row& row = *static_cast<const Row*>(self);
-  auto* y = static_cast<Out*>(out);
-  [&]<std::size_t... K>(std::index_sequence<K...>) {
-    const std::array<const T*, N> x{static_cast<const T*>(in[K].data)...};
-    if ((in[K].single || ...)) {
-      const std::array<std::int64_t, N> step{in[K].single ? 0 : 1 ...};
-      for (std::int64_t i = 0; i < n; ++i) y[i] = element(row.formula(C(x[K][i * step[K]])...));
-    } else {
-      for (std::int64_t i = 0; i < n; ++i) y[i] = element(row.formula(C(x[K][i])...));
+// Elements that a loop of known length handles: g++ makes vector instructions of it.
+inline constexpr std::int64_t kBlock = 16;
+
+// y[i] = formula(x[i]…), n at most kBlock. y may be an operand, but no other part of one.
+template <class Row, class Out, class... T>
+void run_block(const Row& row, std::int64_t n, Out* y, const T*... x) {
+  if (n == kBlock) {
+#pragma GCC ivdep
+    for (std::int64_t i = 0; i < kBlock; ++i) {
+      y[i] = element(row.formula(typename Compute<T>::type(x[i])...));
+    }
+  } else {
+    for (std::int64_t i = 0; i < n; ++i) {
+      y[i] = element(row.formula(typename Compute<T>::type(x[i])...));
     }
   }
-  (std::make_index_sequence<N>());
+}
+
+// out[i] = formula(in[0][i], …) for N operands of type T; a single element is a block of copies.
+template <class Row, class T, class Out, std::size_t N>
+void run_tile(const void* self, std::int64_t n, const TileOperand* in, void* out) {
+  const Row& row = *static_cast<const Row*>(self);
+  auto* y = static_cast<Out*>(out);
+  std::array<std::array<T, kBlock>, N> copies;
+  std::array<const T*, N> x;
+  for (std::size_t k = 0; k < N; ++k) {
+    x[k] = static_cast<const T*>(in[k].data);
+    if (in[k].single) {
+      copies[k].fill(*x[k]);
+      x[k] = copies[k].data();
+    }
+  }
+  for (std::int64_t i = 0; i < n; i += kBlock) {
+    const std::int64_t count = n - i < kBlock ? n - i : kBlock;
+    [&]<std::size_t... K>(std::index_sequence<K...>) { run_block(row, count, y + i, x[K]...); }
+    (std::make_index_sequence<N>());
+    for (std::size_t k = 0; k < N; ++k) x[k] += in[k].single ? 0 : kBlock;
+  }
 }
 
 // The tile of a row for elements of `dtype`. Out: void means the operands' own type.

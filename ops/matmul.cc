@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "fovea/ops/define.h"
 #include "fovea/ops/kernels/gemm.h"
@@ -59,6 +60,7 @@ class Batch {
               extent_b == 1 ? 0 : b.strides()[static_cast<std::size_t>(mb.leading - i)]});
     }
     // One b for all of a's matrices, whose rows lie evenly behind each other: one large product.
+    if (one_.m == 1 && count_ == 1) one_.a.row = axes_[0].a;
     if (count_ == 1 && axes_[0].b == 0 && axes_[0].a == one_.m * one_.a.row) {
       one_.m *= axes_[0].extent;
       count_ = 0;
@@ -187,6 +189,10 @@ std::size_t Matmul::workspace(const In<TensorSpec>& in) const {
 
 void Matmul::forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const {
   if (out.y.numel() == 0) return;
+  if (in.a.numel() == 0) {  // sums of nothing, at no address
+    std::memset(out.y.mutable_raw(), 0, out.y.nbytes());
+    return;
+  }
   if (in.a.dtype() == f32) {
     Batch<float>(*this, in.a, in.b, out.y).run(context);
   } else {
@@ -236,6 +242,8 @@ std::vector<Sample<Matmul>> Matmul::samples() {
           {{}, {arg::normal({3}), arg::normal({2, 3, 2})}, "a row"},
           {both, {arg::normal({2, 3, 2}), arg::normal({3})}, "a column"},
           {{}, {arg::normal({2, 0}), arg::normal({0, 3})}, "sums of nothing"},
+          {{}, {arg::normal({2, 2, 0}), arg::normal({2, 0, 3})}, "sums of nothing"},
+          {{}, {arg::normal({3, 1, 2}), arg::normal({2, 3})}, "one row each"},
           {{}, {arg::normal({0, 2, 3}), arg::normal({3, 2})}, "nothing"},
           {{}, {arg::normal({1, 1}), arg::normal({1, 1})}}};
 }

@@ -54,14 +54,21 @@ template <class T, bool largest>
 struct ExtremeOf {
   using Partial = T;
 
+  // Side by side: each comparison waits for the one before it.
+  static constexpr std::int64_t kSide = 16;
+
+  // A NaN differs from itself and, once taken, is beaten by nothing.
+  static T better(T best, T x) { return (largest ? x > best : x < best) || x != x ? x : best; }
   T piece(const T* x, std::int64_t n) const {
-    T best = x[0];
-    for (std::int64_t i = 1; i < n; ++i) {
-      const bool better = largest ? x[i] > best : x[i] < best;
-      // A NaN differs from itself and, once taken, is beaten by nothing.
-      best = better || x[i] != x[i] ? x[i] : best;
+    T best[kSide];
+    std::fill_n(best, kSide, x[0]);
+    std::int64_t i = 0;
+    for (; i + kSide <= n; i += kSide) {
+      for (std::int64_t k = 0; k < kSide; ++k) best[k] = better(best[k], x[i + k]);
     }
-    return best;
+    for (; i < n; ++i) best[0] = better(best[0], x[i]);
+    for (T b : best) best[0] = better(best[0], b);
+    return best[0];
   }
   T merge(const T* x, std::int64_t n) const { return piece(x, n); }
   T finish(T best, std::int64_t) const { return best; }
@@ -89,6 +96,10 @@ void reduce(Context& context, const RowView& view, const Tensor& x, const Tensor
             const Reduction& reduction) {
   using Partial = typename Reduction::Partial;
   const std::int64_t rows = view.rows(), length = view.length();
+  if (length == 0) {  // rows of nothing, at no address
+    std::fill_n(y.mutable_data<T>(), rows, reduction.finish(Partial(0), 0));
+    return;
+  }
   const Cut cut(rows, length);
   const std::size_t partial_bytes =
       cut.pieces > 1 ? round_up(static_cast<std::size_t>(rows * cut.pieces) * sizeof(Partial)) : 0;

@@ -71,6 +71,10 @@ void reduce_rows(Context& context, const Tensor& x, const Tensor& y, AxisMask al
   const T* in = x.data<T>();
   T* out = y.mutable_data<T>();
   const std::int64_t length = from.length();
+  if (length == 0) {  // rows of nothing, at no address
+    std::fill_n(out, from.rows(), static_cast<T>(-kInfinity));
+    return;
+  }
   if (from.dense() && from.even()) {
     return kernel({from.rows(), length, in, from.row_stride(), out, 1});
   }

@@ -46,6 +46,9 @@ TEST_CASE("large products, one after the other and folded into one") {
   const Numbers y = reference(a, b.broadcast_to({2, 160, 170}));
   check(eval::matmul(a, b), {2, 190, 170}, y, 1e-13);
   check(eval::matmul(a, b.broadcast_to({2, 160, 170}).copy()), {2, 190, 170}, y, 1e-13);
+  const Tensor first = a.slice(1, 0, 1);
+  check(eval::matmul(first, b), {2, 1, 170}, reference(first, b.broadcast_to({2, 160, 170})),
+        1e-13);
   // Rows of a that do not lie evenly: no fold.
   const Tensor apart = Tensor::zeros(f64, {2, 200, 160});
   apart.slice(1, 0, 190).copy_from(a);
@@ -70,6 +73,7 @@ TEST_CASE("leading extents broadcast") {
 
 TEST_CASE("sums of nothing are 0, and empty extents are legal") {
   check(eval::matmul(doubles({}, {2, 0}), doubles({}, {0, 2})), {2, 2}, {0, 0, 0, 0});
+  check(eval::matmul(doubles({}, {2, 1, 0}), doubles({}, {2, 0, 1})), {2, 1, 1}, {0, 0});
   check(eval::matmul(doubles({}, {0, 2}), doubles({1, 2}, {2, 1})), {0, 1}, {});
   check(eval::matmul(doubles({}, {0, 1, 2}), doubles({1, 2}, {1, 2, 1})), {0, 1, 1}, {});
 }
