@@ -150,7 +150,7 @@ Attention::In<Expr> Attention::vjp(const In<Expr>& in, const Out<Expr>& out,
 }
 
 Attention::Out<Expr> Attention::decomposition(const In<Expr>& in) const {
-  const AttentionTerms terms(*this, in);
+  const AttentionTerms terms(name, *this, in);
   const Expr s = terms.biased(terms.capped(terms.checked(terms.raw(false))));
   const Expr p = terms.shown(softmax(s, {.axis = -1}), 0);
   Expr scores = s;

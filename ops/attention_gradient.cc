@@ -100,7 +100,7 @@ void AttentionGradient::forward(Context& context, const In<Tensor>& in, Out<Tens
 
 // p = exp(s − lse); with y and lse fixed, ds = p ∘ (dy vᵀ − Σ dy∘y + dlse).
 AttentionGradient::Out<Expr> AttentionGradient::decomposition(const In<Expr>& in) const {
-  const AttentionTerms terms(*this, forward_inputs(in));
+  const AttentionTerms terms(name, *this, forward_inputs(in));
   const Expr capped = terms.capped(terms.checked(terms.raw(false)));
   const Expr from_lse = terms.shown(terms.biased(capped) - detail::column(in.lse), 0);
   const Expr p = terms.shown(exp(from_lse), 0);

@@ -50,7 +50,8 @@ struct AttentionGradient : Attention {
   static constexpr std::tuple attributes{
       std::get<0>(Attention::attributes), std::get<1>(Attention::attributes),
       std::get<2>(Attention::attributes), std::get<3>(Attention::attributes),
-      std::get<4>(Attention::attributes), std::get<5>(Attention::attributes)};
+      std::get<4>(Attention::attributes), std::get<5>(Attention::attributes),
+      std::get<7>(Attention::attributes)};
 
   Out<TensorSpec> infer(const In<TensorSpec>& in) const;
   std::size_t workspace(const In<TensorSpec>& in) const;

@@ -100,15 +100,14 @@ void check_restrictions(std::string_view where, const Specs& in, const Shape& sc
   }
 }
 
-// One of the two pictures for lengths that differ: rows are queries, columns keys.
-std::string picture(std::int64_t queries, std::int64_t keys, std::int64_t offset,
-                    std::int64_t row) {
+// `# # . .`: a row of keys, visible up to `last`.
+std::string picture(std::int64_t keys, std::int64_t last) {
   std::string text;
   for (std::int64_t j = 0; j < keys; ++j) {
     text += j == 0 ? "" : " ";
-    text += j <= row + offset ? '#' : '.';
+    text += j <= last ? '#' : '.';
   }
-  return row < queries ? text : std::string();
+  return text;
 }
 
 void check_position(std::string_view where, const Attention& a, const AttentionExtents& extents) {
@@ -120,11 +119,11 @@ void check_position(std::string_view where, const Attention& a, const AttentionE
   if (!(a.causal || windowed) || a.align || a.query_offset || extents.queries == extents.keys) {
     return;
   }
+  // The picture is small, whatever the lengths: 3 queries and 5 keys, or the other way round.
   const std::int64_t queries = extents.queries < extents.keys ? 3 : 5, keys = 8 - queries;
   std::string pictures;
   for (std::int64_t i = 0; i < queries; ++i) {
-    pictures += format("\n    {}        {}", picture(queries, keys, 0, i),
-                       picture(queries, keys, keys - queries, i));
+    pictures += format("\n    {}        {}", picture(keys, i), picture(keys, i + keys - queries));
   }
   fail(where,
        "{} with {} queries and {} keys; align \"top_left\" or \"bottom_right\", or query_offset "

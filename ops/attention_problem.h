@@ -1,5 +1,5 @@
-// What attention and its gradient have in common: checked extents, the band of visible keys, and
-// the kernels' view of tensors. Internal.
+// What attention and its gradient have in common: checked extents, and the kernels' view of
+// tensors. Internal.
 #pragma once
 
 #include <cstdint>

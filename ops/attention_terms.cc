@@ -10,6 +10,7 @@
 #include "fovea/ops/matmul.h"
 #include "fovea/ops/movement.h"
 #include "fovea/ops/reductions.h"
+#include "fovea/tensor/format.h"
 
 namespace fovea::detail {
 
@@ -67,7 +68,8 @@ Expr both(const Expr& a, const Expr& b) { return a ? logical_and(a, b) : b; }
 
 }  // namespace
 
-AttentionTerms::AttentionTerms(const Attention& a, const Attention::In<Expr>& in)
+AttentionTerms::AttentionTerms(std::string_view where, const Attention& a,
+                               const Attention::In<Expr>& in)
     : extents_(attention_extents(in.q.shape(), in.k.shape(), in.v.shape())),
       scores_(scores_shape(in.q.shape(), in.k.shape())),
       scale_(attention_scale(a, extents_)),
@@ -76,7 +78,13 @@ AttentionTerms::AttentionTerms(const Attention& a, const Attention::In<Expr>& in
       k_(per_query_head(in.k)),
       v_(per_query_head(in.v)),
       bias_(in.bias.value_or(Expr())),
-      visible_(visible(a, in)) {}
+      visible_(visible(a, in)) {
+  if (a.require) {
+    fail(where,
+         "a derivative that is said with other ops, in Lq * Lk memory; require \"fused\" allows "
+         "first derivatives of y and lse only");
+  }
+}
 
 Expr AttentionTerms::per_query_head(const Expr& x) const {
   const std::int64_t groups = extents_.kv_heads == 0 ? 1 : extents_.heads / extents_.kv_heads;

@@ -10,7 +10,8 @@ namespace fovea::detail {
 /// selected away, never multiplied by 0, so that gradients of every order keep attention's promise.
 class AttentionTerms {
  public:
-  AttentionTerms(const Attention& a, const Attention::In<Expr>& in);
+  /// Throws Error, naming `where`, if `a` requires the fused path.
+  AttentionTerms(std::string_view where, const Attention& a, const Attention::In<Expr>& in);
 
   /// scale · q kᵀ, then after the softcap, then with bias and −inf where hidden. With `hidden_too`
   /// the first two are computed for every pair, else they are 0 where hidden.

@@ -126,6 +126,17 @@ TEST_CASE("attention: one node for the gradients of y and lse, none of scores") 
   CHECK(count_ops(d, "matmul") + count_ops(d, "masked_matmul") == 0);
 }
 
+TEST_CASE("attention: require fused refuses derivatives that take more memory") {
+  const Graph g;
+  const auto out = g.call({.require = Require::fused});
+  const std::vector<Expr> d = gradients(weighted(out.y, 10) + weighted(exp(out.lse), 11), {g.q});
+  CHECK_NOTHROW(evaluate(d, g.bindings()));
+  CHECK_THROWS_WITH_AS(gradients(weighted(d[0], 12), {g.k}),
+                       doctest::Contains("attention_gradient: a derivative"), Error);
+  CHECK_THROWS_WITH_AS(gradients(weighted(out.probs, 13), {g.k}),
+                       doctest::Contains("attention: a derivative"), Error);
+}
+
 TEST_CASE(
     "attention: forward and backward at length 32768 take memory that grows with the length") {
   const Shape shape{1, 1, 32768, 64};

@@ -218,7 +218,7 @@ inline double difference(const Tensor& got, const std::vector<double>& want) {
   return most;
 }
 
-/// What DESIGN promises: f32 within max(1e-5, 4ε·max|s|)·(1 + max|y|), f64 within 1e-10·(1 +
+/// What is promised: f32 within max(1e-5, 4ε·max|s|)·(1 + max|y|), f64 within 1e-10·(1 +
 /// max|y|).
 inline double tolerance(DType dtype, const Reference& r, const std::vector<double>& want) {
   const double relative = dtype == f64 ? 1e-10 : std::max(1e-5, 4 * 0x1p-23 * r.largest_score);
