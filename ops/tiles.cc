@@ -83,7 +83,8 @@ TileLoop::TileLoop(TileProgram program, std::span<const Layout> in, const Shape&
   assign_slots();
 }
 
-// A value's place is free again after its last use; a step may write over an operand.
+// A value's place is free again after its last use. A step may write over an operand of its own
+// dtype: elements of another size would be overwritten before they are read.
 void TileLoop::assign_slots() {
   const std::size_t count = inputs_.size() + program_.steps.size();
   std::vector<std::size_t> last(count, 0);
@@ -100,15 +101,23 @@ void TileLoop::assign_slots() {
   for (std::size_t k = 0; k < inputs_.size(); ++k) {
     if (inputs_[k].mode == Mode::strided) take(k);
   }
+  const auto dtype_of = [&](std::size_t value) {
+    return value < inputs_.size() ? program_.inputs[value]
+                                  : program_.steps[value - inputs_.size()].dtype;
+  };
   for (std::size_t s = 0; s < program_.steps.size(); ++s) {
     std::vector<std::size_t> operands = program_.steps[s].operands;
     std::ranges::sort(operands);
     operands.erase(std::ranges::unique(operands).begin(), operands.end());
+    std::vector<std::size_t> later;  // free after this step
     for (const std::size_t operand : operands) {
       const bool in_scratch = operand >= inputs_.size() || inputs_[operand].mode == Mode::strided;
-      if (in_scratch && last[operand] == s) free.push_back(slots_[operand]);
+      if (!in_scratch || last[operand] != s) continue;
+      const bool same = dtype_of(operand) == program_.steps[s].dtype;
+      (same ? free : later).push_back(slots_[operand]);
     }
     if (s + 1 < program_.steps.size()) take(inputs_.size() + s);
+    free.insert(free.end(), later.begin(), later.end());
   }
 }
 

@@ -11,6 +11,7 @@
 #include "fovea/ops/attention.h"
 #include "fovea/ops/elementwise.h"
 #include "fovea/ops/evaluate.h"
+#include "fovea/ops/logic.h"
 #include "fovea/ops/matmul.h"
 #include "fovea/ops/movement.h"
 #include "fovea/ops/reductions.h"
@@ -60,6 +61,16 @@ TEST_CASE("a compiled graph gives what plain evaluation gives, with and without 
   CompileOptions frozen;
   frozen.frozen = {{b, values[1]}, {c, values[2]}};
   check_equal(compile({{a}}, outputs, frozen)(std::vector{values[0]}), want);
+}
+
+TEST_CASE("a chain fused from values of different sizes reads each before it is overwritten") {
+  for (const DType dtype : {f32, f64}) {
+    const Expr a = input("a", dtype, {3, 5}), b = input("b", dtype, {5, 1});
+    const Expr y = 2 * where(isfinite(a), a, 7) + where(less(a, transpose(b)), 1, a);
+    const Tensor x = normal({3, 5}, 8, dtype), z = normal({5, 1}, 9, dtype);
+    const std::vector<Tensor> want = evaluate(std::vector{y}, std::vector<Binding>{{a, x}, {b, z}});
+    check_equal(compile({a, b}, {y})(std::vector{x, z}), want);
+  }
 }
 
 TEST_CASE("outputs never alias inputs, constants or each other") {
