@@ -112,7 +112,7 @@ AttentionGradient::Out<Expr> AttentionGradient::decomposition(const In<Expr>& in
   if (in.dlse) dp = dp ? dp + detail::column(*in.dlse) : detail::column(*in.dlse);
   const Expr ds = terms.shown(p * dp, 0);
   Expr draw = terms.scale() * ds;
-  if (softcap > 0) draw = draw * (1 - square(capped / softcap));  // tanh' = 1 − tanh²
+  if (softcap > 0) draw = draw * (1 - square(capped / terms.softcap()));  // tanh' = 1 − tanh²
 
   const auto zeros = [&](const Shape& shape) {
     return constant(Tensor::zeros(in.q.dtype(), shape));

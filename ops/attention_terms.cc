@@ -1,5 +1,6 @@
 #include "fovea/ops/attention_terms.h"
 
+#include <algorithm>
 #include <limits>
 #include <numeric>
 
@@ -64,6 +65,13 @@ Band band_of(const Attention& a, const AttentionExtents& e, bool has_key_lengths
   return band;
 }
 
+// The nearest positive number of the dtype; 0 stays 0.
+double representable(double softcap, DType dtype) {
+  using Limits = std::numeric_limits<float>;
+  if (dtype != f32 || softcap == 0) return softcap;
+  return std::clamp(softcap, double{Limits::denorm_min()}, double{Limits::max()});
+}
+
 Expr both(const Expr& a, const Expr& b) { return a ? logical_and(a, b) : b; }
 
 }  // namespace
@@ -73,7 +81,7 @@ AttentionTerms::AttentionTerms(std::string_view where, const Attention& a,
     : extents_(attention_extents(in.q.shape(), in.k.shape(), in.v.shape())),
       scores_(scores_shape(in.q.shape(), in.k.shape())),
       scale_(attention_scale(a, extents_)),
-      softcap_(a.softcap),
+      softcap_(representable(a.softcap, in.q.dtype())),
       q_(in.q),
       k_(per_query_head(in.k)),
       v_(per_query_head(in.v)),
