@@ -14,7 +14,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <type_traits>
 
 namespace fovea::kernels {
@@ -41,7 +40,8 @@ struct ScoreView {
   std::int64_t batch = 0, head = 0, row = 0, column = 0;
 };
 
-inline constexpr std::int64_t kUnbounded = std::numeric_limits<std::int64_t>::max();
+/// No bound on that side of the window.
+inline constexpr std::int64_t kUnbounded = -1;
 
 /// Inputs and options, T float or double. The caller has checked the extents: none is negative,
 /// `dim` ≥ 1, `heads` is a multiple of `kv_heads` (or 0).
@@ -66,7 +66,7 @@ struct AttentionProblem {
 
   /// `j ≤ i + offset`.
   bool causal = false;
-  /// `i + offset − left ≤ j ≤ i + offset + right`; not negative.
+  /// `i + offset − left ≤ j ≤ i + offset + right`; each not negative, or `kUnbounded`.
   std::int64_t left = kUnbounded, right = kUnbounded;
   /// The offset is `query_offset`, any integer; or, with `bottom_right`, the item's key length
   /// minus `queries`.

@@ -50,7 +50,7 @@ Visibility visibility_of(const AttentionProblem<T>& p, std::int64_t batch) {
   std::int64_t keys = p.keys;
   if (p.key_lengths) keys = clamp(p.key_lengths[batch * p.key_lengths_stride], 0, p.keys);
   const __int128 offset = p.bottom_right ? __int128{keys} - p.queries : __int128{p.query_offset};
-  const std::int64_t right = p.causal ? smaller(p.right, 0) : p.right;
+  const std::int64_t right = p.causal ? 0 : p.right;
   return {keys, p.left == kUnbounded ? -kFar : near(offset - p.left),
           right == kUnbounded ? kFar : near(offset + right + 1)};
 }

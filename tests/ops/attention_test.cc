@@ -174,3 +174,18 @@ TEST_CASE("attention: logits of 1e4 and beyond neither overflow nor lose accurac
     }
   }
 }
+
+TEST_CASE("attention: positions and windows as far as integers go") {
+  constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+  const auto random = [](std::uint64_t stream) {
+    return random_normal(f64, {5, 3}, 0, 1, {50, stream});
+  };
+  const Attention::In<Tensor> in{random(0), random(1), random(2)};
+  const auto same = [&](const Attention& a, const Attention& b) {
+    CHECK(equal_bits(eval::attention(in, a).y, eval::attention(in, b).y));
+  };
+  same({.window = {kMost, kMost}, .query_offset = kMost}, {.window = {0, {}}});
+  same({.window = {{}, kMost}, .query_offset = -kMost}, {.causal = true});
+  same({.window = {kMost, kMost}, .query_offset = 2}, {});
+  same({.causal = true, .window = {kMost, kMost}}, {.causal = true});
+}
