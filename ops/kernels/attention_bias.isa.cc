@@ -8,7 +8,7 @@ template <class T>
 struct BiasScratch {
   T *q, *dy, *lse, *delta;  // one packed panel
   T *p, *ds;                // [keys][panel]
-  double* sums;             // [queries of the cell][keys of the cell]
+  double* sums;             // [queries of the cell][keys of the cell], 1 for an axis broadcast
   std::size_t bytes;
 
   BiasScratch(const AttentionProblem<T>& problem, void* memory) {
@@ -19,7 +19,7 @@ struct BiasScratch {
     delta = carver.take<T>(kPanel<T>);
     p = carver.take<T>(kBackwardKeys * kPanel<T>);
     ds = carver.take<T>(kBackwardKeys * kPanel<T>);
-    sums = carver.take<double>(kPanel<T> * smaller(kAttentionBiasKeys, problem.keys));
+    sums = carver.take<double>(kPanel<T> * larger(1, smaller(kAttentionBiasKeys, problem.keys)));
     bytes = carver.used();
   }
 };
