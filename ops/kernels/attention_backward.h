@@ -43,7 +43,8 @@ struct BackwardHead {
 };
 
 // `careful`: operands that are not finite become 0, and their query's lse NaN, which P = exp(s −
-// lse) carries to what the query sees.
+// lse) carries to what the query sees. Else a query whose lse is NaN becomes NaN, so that its
+// products of −inf do not pass for hidden keys.
 template <class T>
 void pack_panel(const AttentionProblem<T>& p, const AttentionGradient<T>& g,
                 const BackwardHead<T>& head, std::int64_t first, std::int64_t count, bool careful,
@@ -58,9 +59,14 @@ void pack_panel(const AttentionProblem<T>& p, const AttentionGradient<T>& g,
     T* q_row = panel.q_rows ? panel.q_rows + i * panel.q_stride : nullptr;
     T* dy_row = panel.dy_rows ? panel.dy_rows + i * panel.dy_stride : nullptr;
     const T* q = head.q + (first + i) * p.q.row;
+    const T lse = real ? head.lse[(first + i) * g.lse.row] : -kInfinity<T>;
     for (std::int64_t d = 0; d < p.dim; ++d) {
       T x = real ? static_cast<T>(static_cast<double>(q[d]) * p.scale) : T(0);
-      if (careful) x = finite_or_zero(x, found);
+      if (careful) {
+        x = finite_or_zero(x, found);
+      } else if (lse != lse) {
+        x = lse;
+      }
       put(panel.q, q_row, i, d, x);
     }
     // D = Σ dy∘y − dlse
@@ -74,7 +80,6 @@ void pack_panel(const AttentionProblem<T>& p, const AttentionGradient<T>& g,
       if (careful) x = finite_or_zero(x, found);
       put(panel.dy, dy_row, i, d, x);
     }
-    const T lse = real ? head.lse[(first + i) * g.lse.row] : -kInfinity<T>;
     panel.lse[i] = found ? kNaN<T> : lse == -kInfinity<T> ? kInfinity<T> : lse;
     panel.delta[i] = static_cast<T>(delta);
   }

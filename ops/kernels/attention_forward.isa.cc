@@ -109,7 +109,7 @@ class ForwardPanel {
     }
     multiply<T>(tile.keys, kVectors, p_.dim, k, {scratch_.q, kWidth}, {scratch_.s, kWidth},
                 Store::assign);
-    note_lowest(tile.keys);
+    note_extremes(tile.keys);
     scores_.finish(tile, nullptr);
     raise_max(tile.keys);
     exponentials(tile.keys);
@@ -118,10 +118,14 @@ class ForwardPanel {
     started_ = true;
   }
 
-  // A product of −inf is an infinite operand that would pass for a hidden key.
-  void note_lowest(std::int64_t keys) {
+  // A product of −inf is an infinite operand that would pass for a hidden key; one of +inf would
+  // pass the softcap.
+  void note_extremes(std::int64_t keys) {
     for (std::int64_t i = 0; i < keys * kWidth; i += kLanes<T>)
       lowest_ = min(load(scratch_.s + i), lowest_);
+    if (!scores_.capped()) return;
+    for (std::int64_t i = 0; i < keys * kWidth; i += kLanes<T>)
+      highest_ = max(load(scratch_.s + i), highest_);
   }
 
   // Where all is hidden so far, −inf less the maximum is to be −inf.
@@ -175,7 +179,8 @@ class ForwardPanel {
   // Y /= sum; 0 where nothing is visible.
   bool finish() {
     const Vec<T> zero = broadcast(T(0));
-    Vec<T> check = select(lowest_ == broadcast(-kInfinity<T>), lowest_ - lowest_, zero);
+    Vec<T> check = fma(lowest_, zero, zero);
+    check = fma(highest_, zero, check);
     for (int v = 0; v < kVectors; ++v) {
       const Mask<T> nothing = sum_[v] == zero;
       const Vec<T> factor = broadcast(T(1)) / sum_[v];
@@ -197,7 +202,7 @@ class ForwardPanel {
   const T *k_, *v_;
   bool started_ = false;
   Vec<T> max_[kVectors], sum_[kVectors];
-  Vec<T> lowest_ = broadcast(T(0));
+  Vec<T> lowest_ = broadcast(T(0)), highest_ = broadcast(T(0));
   alignas(64) T poison_q_[kWidth];
 };
 

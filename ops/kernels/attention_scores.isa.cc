@@ -44,6 +44,9 @@ void scores_panel(const AttentionProblem<T>& p, const ScoresTask<T>& task, void*
   for (std::int64_t i = 0; task.lse.data && i < count; ++i) {
     lse[i] = task.lse.data[task.batch * task.lse.batch + task.head * task.lse.head +
                            (task.first_query + i) * task.lse.row];
+    // Products of −inf are not to pass for hidden keys.
+    for (std::int64_t d = 0; lse[i] != lse[i] && d < p.dim; ++d)
+      scratch.q[d * kPanel<T> + i] = lse[i];
   }
   for (std::int64_t j = 0; j < p.keys; j += kBlock) {
     const ScoreTile<T> tile{

@@ -3,6 +3,7 @@
 
 #include "attention_cases.h"
 #include "fovea/ops/attention_gradient.h"
+#include "fovea/tensor/parallel.h"
 
 using namespace fovea;
 using namespace fovea::test;
@@ -217,6 +218,13 @@ TEST_CASE("attention: extents of 0") {
   CHECK(largest(s.dk.astype(f64).to_vector<double>()) == 0);
   CHECK(largest(s.dv.astype(f64).to_vector<double>()) == 0);
 
+  const int threads = num_threads();
+  set_num_threads(1);  // so that nothing follows the scratch of one thread
+  const Attention::In<Tensor> nothing{
+      .q = random({0, 1}), .k = random({0, 1}), .v = random({0, 1}), .bias = random({1, 1})};
+  CHECK(run({}, nothing, random({0, 1}), random({0})).dbias.item() == 0);
+  set_num_threads(threads);
+
   for (const auto& [batch, heads, kv_heads] :
        {std::array{0, 2, 1}, std::array{2, 0, 0}, std::array{2, 0, 3}}) {
     const Attention::In<Tensor> empty{.q = random({batch, heads, 3, 4}),
@@ -225,5 +233,23 @@ TEST_CASE("attention: extents of 0") {
     const Results t = run({}, empty, random({batch, heads, 3, 0}), random({batch, heads, 3}));
     CHECK(t.y.shape() == Shape{batch, heads, 3, 0});
     CHECK(largest(t.dk.astype(f64).to_vector<double>()) == 0);
+  }
+}
+
+TEST_CASE("attention: an infinite product is neither capped nor hidden") {
+  for (const double bad : {kInfinity, -kInfinity}) {
+    for (const double softcap : {0.0, 2.0}) {
+      CAPTURE(bad);
+      CAPTURE(softcap);
+      const Tensor one = Tensor::full(f64, {1, 1}, 1);
+      const Attention::In<Tensor> in{Tensor::full(f64, {1, 1}, bad), one, one};
+      const auto out = eval::attention(in, {.softcap = softcap}, {true, true, false, true});
+      CHECK_FALSE(row_finite(out.y, 0));
+      CHECK_FALSE(row_finite(out.probs, 0));
+      const AttentionGradient gradient{{.softcap = softcap}};
+      const AttentionGradient::In<Tensor> given{
+          .q = in.q, .k = in.k, .v = in.v, .y = out.y, .lse = out.lse, .dy = one};
+      CHECK_FALSE(row_finite(eval::apply(gradient, given, {false, false, true, false}).dv, 0));
+    }
   }
 }
