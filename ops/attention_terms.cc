@@ -65,11 +65,14 @@ Band band_of(const Attention& a, const AttentionExtents& e, bool has_key_lengths
   return band;
 }
 
-// The nearest positive number of the dtype; 0 stays 0.
-double representable(double softcap, DType dtype) {
-  using Limits = std::numeric_limits<float>;
-  if (dtype != f32 || softcap == 0) return softcap;
-  return std::clamp(softcap, double{Limits::denorm_min()}, double{Limits::max()});
+// The softcap, or the nearest that a cotangent can be multiplied by; 0 stays 0.
+double workable(double softcap, DType dtype) {
+  const auto clamped = [&]<class T>(T) {
+    using Limits = std::numeric_limits<T>;
+    return std::clamp(softcap, double{Limits::min() / Limits::epsilon()},
+                      double{Limits::max() * Limits::epsilon()});
+  };
+  return softcap == 0 ? 0 : dtype == f32 ? clamped(0.0f) : clamped(0.0);
 }
 
 Expr both(const Expr& a, const Expr& b) { return a ? logical_and(a, b) : b; }
@@ -81,7 +84,7 @@ AttentionTerms::AttentionTerms(std::string_view where, const Attention& a,
     : extents_(attention_extents(in.q.shape(), in.k.shape(), in.v.shape())),
       scores_(scores_shape(in.q.shape(), in.k.shape())),
       scale_(attention_scale(a, extents_)),
-      softcap_(representable(a.softcap, in.q.dtype())),
+      softcap_(workable(a.softcap, in.q.dtype())),
       q_(in.q),
       k_(per_query_head(in.k)),
       v_(per_query_head(in.v)),

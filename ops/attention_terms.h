@@ -33,7 +33,7 @@ class AttentionTerms {
   const Expr& k() const { return k_; }  ///< one head for each query head
   const Expr& v() const { return v_; }
   double scale() const { return scale_; }
-  double softcap() const { return softcap_; }  ///< 0: none; else a number of q's dtype
+  double softcap() const { return softcap_; }  ///< 0: none; else far from q's dtype's limits
 
  private:
   Expr visible(const Attention& a, const Attention::In<Expr>& in) const;

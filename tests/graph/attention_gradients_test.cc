@@ -101,6 +101,22 @@ TEST_CASE("attention: gradients of gradients") {
   check_gradient(loss, g);
 }
 
+TEST_CASE("attention: a softcap beyond all scores changes no gradient of probs") {
+  const Expr q = input("q", f32, {5, 3}), k = input("k", f32, {4, 3}), v = input("v", f32, {4, 2});
+  const std::vector<Binding> bindings{{q, normal({5, 3}, 20).astype(f32)},
+                                      {k, normal({4, 3}, 21).astype(f32)},
+                                      {v, normal({4, 2}, 22).astype(f32)}};
+  const auto d = [&](double softcap) {
+    const auto out = attention({.q = q, .k = k, .v = v}, {.softcap = softcap});
+    const std::vector<Expr> dq = gradients(100 * sum(square(out.probs)), {q});
+    return evaluate(dq, bindings)[0].to_vector<float>();
+  };
+  const std::vector<float> without = d(0), with = d(1e300);
+  for (std::size_t i = 0; i < without.size(); ++i) {
+    CHECK(with[i] == doctest::Approx(without[i]).epsilon(1e-4));
+  }
+}
+
 TEST_CASE("attention: one value in all three places") {
   const Expr x = input("x", f64, {5, 3});
   const Expr loss = weighted(attention(x, x, x, {.causal = true}), 10);
