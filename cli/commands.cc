@@ -42,7 +42,7 @@ Outcome outcome(const Options& options, const Results& results) {
   if (!out.file.empty() || options.json) out.arrays = by_name(results);
   if (options.json) {
     out.text = json_arrays_text(out.arrays) + "\n";
-  } else if (out.file.empty()) {
+  } else if (out.file.empty() && !options.quiet) {
     for (const auto& [name, tensor] : results) {
       out.text += format("{} {}\n{}\n", name, to_string(spec_of(tensor)), to_string(tensor));
     }

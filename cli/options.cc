@@ -195,7 +195,7 @@ class Parser {
     }
     if (command.groups & sizes) add_sizes();
     if (command.groups & machine) add_machine();
-    app_.add_flag("--quiet", options_.quiet, "Print errors and results only");
+    app_.add_flag("--quiet", options_.quiet, "Print errors only");
     if (command.groups & json) {
       app_.add_flag("--json", options_.json, "Print a machine-readable result");
     }
