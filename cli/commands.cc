@@ -1,5 +1,7 @@
 #include "fovea/cli/commands.h"
 
+#include <nlohmann/json.hpp>
+
 #include "fovea/cli/terminal.h"
 #include "fovea/tensor/files.h"
 #include "fovea/tensor/format.h"
@@ -50,16 +52,32 @@ Outcome outcome(const Options& options, const Results& results) {
   return out;
 }
 
+std::string json_text(const nlohmann::json& value) {
+  return value.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
+namespace {
+
+nlohmann::json errors_as_json(const Error& error) {
+  nlohmann::json errors = nlohmann::json::array();
+  for (const Diagnostic& one : error.diagnostics()) {
+    errors.push_back({{"place", one.place}, {"op", one.op}, {"text", one.text}});
+  }
+  return {{"valid", false}, {"errors", std::move(errors)}};
+}
+
+}  // namespace
+
 int validate(const Options& options, const Registry& registry, Outcome& out) {
   const Model model = load_model(options, registry);
   try {
     model.check(options.dims, bind_options(options, model));
   } catch (const Error& error) {
-    if (options.json) out.text = "{\"valid\": false}\n";
+    if (options.json) out.text = json_text(errors_as_json(error));
     throw;
   }
   if (options.json) {
-    out.text = "{\"valid\": true}\n";
+    out.text = json_text({{"valid", true}, {"errors", nlohmann::json::array()}});
   } else if (!options.quiet) {
     out.text = options.model + ": valid\n";
   }

@@ -1,6 +1,7 @@
 // The commands. Each leaves its result in `out` and returns the exit status.
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "fovea/cli/options.h"
@@ -30,6 +31,7 @@ void note_drawn(const Options& options, const Session& session);
 /// Named results in the order of the model.
 using Results = std::vector<std::pair<std::string, Tensor>>;
 NamedTensors by_name(const Results& results);
+std::string json_text(const nlohmann::json& value);
 /// The results in a file, as JSON, or as text for people.
 Outcome outcome(const Options& options, const Results& results);
 

@@ -39,6 +39,12 @@ nlohmann::json as_json(const GradientReport& report) {
           {"rows", std::move(rows)}};
 }
 
+// With --quiet only what did not pass is worth a word.
+std::string text_of(const Options& options, const GradientReport& report) {
+  if (options.json) return json_text(as_json(report));
+  return options.quiet && report.passed() ? "" : to_string(report);
+}
+
 // Gradients of integers and predicates do not exist: such an op has no rows and no verdict.
 int check_registry(const Options& options, const Registry& registry, Outcome& out) {
   std::vector<const OpType*> types = registry.types();
@@ -57,7 +63,7 @@ int check_registry(const Options& options, const Registry& registry, Outcome& ou
     all.rows.insert(all.rows.end(), report.rows.begin(), report.rows.end());
     all.notes.insert(all.notes.end(), report.notes.begin(), report.notes.end());
   }
-  out.text = options.json ? as_json(all).dump(2) + "\n" : to_string(all);
+  out.text = text_of(options, all);
   return passed && !all.rows.empty() ? 0 : 1;
 }
 
@@ -80,7 +86,7 @@ int check_model(const Options& options, const Registry& registry, Outcome& out) 
   for (const ModelValue& param : session.params()) add(param);
   const GradientReport report = check_gradients(outputs, wrt, check);
   note_drawn(options, session);
-  out.text = options.json ? as_json(report).dump(2) + "\n" : to_string(report);
+  out.text = text_of(options, report);
   return report.passed() ? 0 : 1;
 }
 

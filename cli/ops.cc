@@ -68,7 +68,7 @@ int ops(const Options& options, const Registry& registry, Outcome& out) {
   if (options.json) {
     nlohmann::json all = nlohmann::json::array();
     for (const OpType* type : types) all.push_back(as_json(*type));
-    out.text = (options.ops.empty() ? all : all.front()).dump(2) + "\n";
+    out.text = json_text(options.ops.empty() ? all : all.front());
   } else if (!options.ops.empty()) {
     out.text = describe(*types.front());
   } else {

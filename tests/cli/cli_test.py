@@ -67,7 +67,8 @@ class Command(unittest.TestCase):
         done = self.run_it("run", "m.json", "--dim", "rows=2")
         self.assertIn("drawn", done.stderr)
         self.assertIn("x f32 (rows=2, width=2), ids i64 (2,)", done.stderr)
-        self.assertEqual(self.run_it("run", "m.json", "--dim", "rows=2", "--quiet").stderr, "")
+        done = self.run_it("run", "m.json", "--dim", "rows=2", "--quiet")
+        self.assertEqual(done.stdout + done.stderr, "")
 
     def test_files_go_in_and_out(self):
         self.write("x.json", {"x": [[1, 2], [3, 4], [5, 6]], "ids": [7, 8]})
@@ -157,9 +158,13 @@ class Command(unittest.TestCase):
 
     def test_validate(self):
         self.assertEqual(self.run_it("validate", "m.json").stdout, "m.json: valid\n")
-        self.assertEqual(json.loads(self.run_it("validate", "m.json", "--json").stdout), {"valid": True})
+        self.assertEqual(json.loads(self.run_it("validate", "m.json", "--json").stdout),
+                         {"valid": True, "errors": []})
         self.write("bad.json", json.dumps(LINEAR).replace("matmul", "matmull"))
         self.refuse("validate", "bad.json", says='unknown op "matmull"; did you mean "matmul"?')
+        report = json.loads(self.run_it("validate", "bad.json", "--json", status=2).stdout)
+        self.assertFalse(report["valid"])
+        self.assertIn("/nodes/0/op", report["errors"][0]["place"])
 
     def test_gradcheck(self):
         self.assertIn("pass", self.run_it("gradcheck", EXAMPLES / "worked_1.json").stdout)
