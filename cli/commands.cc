@@ -24,16 +24,15 @@ BindOptions bind_options(const Options& options, const Model& model) {
   return bind;
 }
 
-void note_drawn(const Options& options, const Session& session) {
-  if (options.quiet) return;
+std::string drawn_note(const Options& options, const Session& session) {
+  if (options.quiet) return {};
   std::string names;
   for (const ModelValue& input : session.inputs()) {
     if (input.origin != Origin::drawn) continue;
     names += format("{}{} {}", names.empty() ? "" : ", ", input.name, to_string(input.expr.spec()));
   }
-  if (!names.empty()) {
-    note("drawn, since nothing gives them (floats normal, i64 zero, bool true): " + names);
-  }
+  if (names.empty()) return {};
+  return "drawn, since nothing gives them (floats normal, i64 zero, bool true): " + names;
 }
 
 NamedTensors by_name(const Results& results) { return {results.begin(), results.end()}; }

@@ -12,6 +12,7 @@ namespace fovea::cli {
 /// What a command that has not failed prints and writes, at the very end.
 struct Outcome {
   std::string text;  ///< for stdout
+  std::string note;  ///< for stderr
   std::string file;  ///< empty: none
   NamedTensors arrays;
 };
@@ -25,8 +26,8 @@ int ops(const Options& options, const Registry& registry, Outcome& out);
 /// A model and what the options bind it to.
 Model load_model(const Options& options, const Registry& registry);
 BindOptions bind_options(const Options& options, const Model& model);
-/// Says on stderr which inputs were drawn, unless `--quiet`.
-void note_drawn(const Options& options, const Session& session);
+/// Says which inputs were drawn, unless `--quiet`; empty if none were.
+std::string drawn_note(const Options& options, const Session& session);
 
 /// Named results in the order of the model.
 using Results = std::vector<std::pair<std::string, Tensor>>;

@@ -153,10 +153,10 @@ int grad(const Options& options, const Registry& registry, Outcome& out) {
     const Progress progress("computing gradients", options.quiet);
     tensors = session.compute(gradients(output_exprs, wrt_exprs, cotangents));
   }
-  note_drawn(options, session);
   Results results;
   for (std::size_t i = 0; i < wrt.size(); ++i) results.emplace_back(wrt[i].first, tensors[i]);
   out = outcome(options, results);
+  out.note = drawn_note(options, session);
   return 0;
 }
 

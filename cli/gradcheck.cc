@@ -85,7 +85,7 @@ int check_model(const Options& options, const Registry& registry, Outcome& out) 
   for (const ModelValue& input : session.inputs()) add(input);
   for (const ModelValue& param : session.params()) add(param);
   const GradientReport report = check_gradients(outputs, wrt, check);
-  note_drawn(options, session);
+  out.note = drawn_note(options, session);
   out.text = text_of(options, report);
   return report.passed() ? 0 : 1;
 }

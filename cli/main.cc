@@ -15,6 +15,7 @@ namespace {
 
 int dispatch(const Options& options, const Registry& registry, Outcome& out) {
   if (options.threads) set_num_threads(*options.threads);
+  if (!options.outputs.empty()) require_known_ending(options.outputs);
   num_threads();  // a wrong FOVEA_THREADS is reported before work begins
   if (options.command == "run") return run(options, registry, out);
   if (options.command == "grad") return grad(options, registry, out);
@@ -42,7 +43,10 @@ int cli_main(int argc, char** argv, const Registry& registry) {
       }
     }
     cli::print(out.text, stdout_is_open);
-    if (!out.file.empty() && status != kRefused) save_tensors(out.file, out.arrays);
+    if (status != kRefused) {
+      if (!out.file.empty()) save_tensors(out.file, out.arrays);
+      if (!out.note.empty()) cli::note(out.note);
+    }
     return status;
   } catch (const cli::UsageError& error) {
     cli::print_error(error.what());

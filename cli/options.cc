@@ -306,6 +306,22 @@ const Command& chosen_command(int argc, char** argv) {
         did_you_mean(word, names));
 }
 
+// CLI11's text for an option with no value or with two, in our words.
+std::string reason(const CLI::ParseError& error) {
+  const std::string text = error.what();
+  const std::string name = text.substr(0, text.find(':'));
+  if (text.find("At Most 1 required") != text.npos) {
+    return format("{}: given more than once; once is allowed", name);
+  }
+  const std::size_t type = text.find("1 required ");
+  if (type != text.npos && text.ends_with(" missing")) {
+    const std::size_t begin = type + std::string_view("1 required ").size();
+    return format("{}: a value is missing; {} is required", name,
+                  text.substr(begin, text.rfind(" missing") - begin));
+  }
+  return text;
+}
+
 std::string general_help() {
   std::string text(kAbout);
   text += "\nUsage: fovea COMMAND [OPTIONS]\n\nCommands:\n";
@@ -347,7 +363,7 @@ std::optional<Options> parse_options(int argc, char** argv, std::string& out) {
       out = format("fovea {}\n", kVersion);
       return {};
     }
-    usage("{}: {}", command.name, error.what());
+    usage("{}: {}", command.name, reason(error));
   }
   if (version) {
     out = format("fovea {}\n", kVersion);

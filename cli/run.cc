@@ -121,11 +121,11 @@ int run(const Options& options, const Registry& registry, Outcome& out) {
     const Progress progress("computing", options.quiet);
     tensors = session.compute(exprs);
   }
-  note_drawn(options, session);
   Results results;
   for (std::size_t i = 0; i < values.size(); ++i) results.emplace_back(values[i].first, tensors[i]);
   const int status = options.expect.empty() ? 0 : check_expected(options, results);
   out = outcome(options, results);
+  out.note = drawn_note(options, session);
   return status;
 }
 

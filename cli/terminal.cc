@@ -68,6 +68,7 @@ bool write_all(int stream, std::string_view text) {
 
 bool prepare_streams() {
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a limit on the size of files is an error of writing
   bool stdout_is_open = true;
   for (int stream = 0; stream <= 2; ++stream) {
     if (fcntl(stream, F_GETFD) != -1) continue;

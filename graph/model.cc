@@ -181,7 +181,7 @@ Session Model::bind(const Sizes& sizes, const BindOptions& options) const {
   state->weights = weights_of(description, weights_, mistakes);
   if (state->weights != nullptr) {
     check_weights(description, state->instance, *state->weights, mistakes);
-  } else {
+  } else if (!description.document->root().find("weights")) {
     for (const model::Leaf& param : state->instance.params) {
       if (param.declaration->init || param.declaration->broken) continue;
       mistakes.add_key(param.declaration->at,

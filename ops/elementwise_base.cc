@@ -17,11 +17,16 @@ void require_domain(std::string_view where, std::string_view what, Domain domain
 
 class Tangent final : public Op {
  public:
-  Tangent(const OpType& type, TileKernel narrow, TileKernel wide)
-      : type_(type), narrow_(narrow), wide_(wide) {}
+  Tangent(const OpType& type, AttributeMap attributes, std::shared_ptr<const void> row,
+          TileKernel narrow, TileKernel wide)
+      : type_(type),
+        attributes_(std::move(attributes)),
+        row_(std::move(row)),
+        narrow_(narrow),
+        wide_(wide) {}
 
   const OpType& type() const override { return type_; }
-  AttributeMap attributes() const override { return {}; }
+  AttributeMap attributes() const override { return attributes_; }
 
   std::vector<TensorSpec> infer(std::span<const MaybeSpec> in) const override {
     check_arity(type_, in);
@@ -53,6 +58,8 @@ class Tangent final : public Op {
   TileKernel kernel(DType dtype) const { return dtype == f32 ? narrow_ : wide_; }
 
   const OpType& type_;
+  AttributeMap attributes_;
+  std::shared_ptr<const void> row_;  // what the kernels read
   TileKernel narrow_, wide_;
 };
 
@@ -73,7 +80,7 @@ TensorSpec infer_elementwise(std::string_view where, Domain domain, const Tensor
   return {a.dtype, broadcast_shapes(where, a.shape, b.shape)};
 }
 
-OpType tangent_type(std::size_t operands) {
+OpType tangent_type(std::size_t operands, std::vector<AttributeInfo> attributes) {
   static constexpr std::string_view kUnary[] = {"x", "t"}, kBinary[] = {"a", "b", "ta", "tb"};
   OpType type;
   type.name = "tangent";
@@ -82,12 +89,15 @@ OpType tangent_type(std::size_t operands) {
     type.inputs.push_back({operands == 2 ? kUnary[i] : kBinary[i], Arity::required});
   }
   type.outputs.push_back({"y", Arity::required});
+  type.attributes = std::move(attributes);
   type.has_infer = type.has_forward = type.elementwise = true;
   return type;
 }
 
-std::shared_ptr<const Op> tangent_op(const OpType& type, TileKernel narrow, TileKernel wide) {
-  return std::make_shared<Tangent>(type, narrow, wide);
+std::shared_ptr<const Op> tangent_op(const OpType& type, AttributeMap attributes,
+                                     std::shared_ptr<const void> row, TileKernel narrow,
+                                     TileKernel wide) {
+  return std::make_shared<Tangent>(type, std::move(attributes), std::move(row), narrow, wide);
 }
 
 }  // namespace fovea::detail

@@ -154,29 +154,34 @@ namespace detail {
 
 // The tangent of a row is an op of its own, internal to forward mode and in no registry: operands
 // and their tangents, of one float dtype, broadcast.
-OpType tangent_type(std::size_t operands);
-std::shared_ptr<const Op> tangent_op(const OpType& type, TileKernel narrow, TileKernel wide);
+OpType tangent_type(std::size_t operands, std::vector<AttributeInfo> attributes);
+/// The op keeps `row`, which the kernels read, alive.
+std::shared_ptr<const Op> tangent_op(const OpType& type, AttributeMap attributes,
+                                     std::shared_ptr<const void> row, TileKernel narrow,
+                                     TileKernel wide);
 
-// The tangent's value: the row's formula on dual numbers. Rows with attributes have rules of their
-// own, so that all objects of a row are equal.
+// The tangent's value: the row's formula on dual numbers.
 template <class Row>
 struct RowTangent {
+  Row row;
+
   template <class T>
   T formula(T x, T t) const {
-    return Row().formula(Dual<T>(x, t)).tangent;
+    return row.formula(Dual<T>(x, t)).tangent;
   }
   template <class T>
   T formula(T a, T b, T ta, T tb) const {
-    return Row().formula(Dual<T>(a, ta), Dual<T>(b, tb)).tangent;
+    return row.formula(Dual<T>(a, ta), Dual<T>(b, tb)).tangent;
   }
 };
 
 template <class Row, std::size_t N>
-Expr apply_tangent(std::vector<Expr> operands) {
-  static const RowTangent<Row> row;
-  static const OpType type = tangent_type(N);
-  const auto op = tangent_op(type, {run_tile<RowTangent<Row>, float, float, N>, &row},
-                             {run_tile<RowTangent<Row>, double, double, N>, &row});
+Expr apply_tangent(const Row& row, std::vector<Expr> operands) {
+  static const OpType type = tangent_type(N, describe_attributes<Row>());
+  const auto tangent = std::make_shared<const RowTangent<Row>>(RowTangent<Row>{row});
+  const auto op = tangent_op(type, encode_attributes(row), tangent,
+                             {run_tile<RowTangent<Row>, float, float, N>, tangent.get()},
+                             {run_tile<RowTangent<Row>, double, double, N>, tangent.get()});
   return apply(op, std::move(operands), Location()).front();
 }
 
@@ -210,7 +215,7 @@ struct Unary {
   }
   Out<Expr> jvp(const In<Expr>& in, const Out<Expr>&, const In<Expr>& t) const
       requires(!detail::is_linear<Row>()) {
-    return {detail::apply_tangent<Row, 2>({in.x, t.x})};
+    return {detail::apply_tangent<Row, 2>(row(), {in.x, t.x})};
   }
 
  private:
@@ -240,7 +245,7 @@ struct Binary {
   Out<Expr> jvp(const In<Expr>& in, const Out<Expr>&, const In<Expr>& t) const
       requires(!detail::is_linear<Row>()) {
     const Expr zero = constant(in.a.dtype(), 0);
-    return {detail::apply_tangent<Row, 4>({in.a, in.b, t.a ? t.a : zero, t.b ? t.b : zero})};
+    return {detail::apply_tangent<Row, 4>(row(), {in.a, in.b, t.a ? t.a : zero, t.b ? t.b : zero})};
   }
 
  private:

@@ -83,11 +83,13 @@ Y<TensorSpec> Reshape::infer(const In<TensorSpec>& in) const {
   const Shape& x = in.x.shape;
   std::vector<Extent> extents = shape;
   std::int64_t known = 1;
-  const auto rest = std::ranges::find(extents, -1, &Extent::value);
+  // An expression of dims that comes to -1 is a mistake, not the rest.
+  const auto rest = std::ranges::find_if(
+      extents, [](const Extent& extent) { return extent == -1 && extent.name().empty(); });
   for (auto at = extents.begin(); at != extents.end(); ++at) {
     if (*at < -1 || (*at == -1 && at != rest)) {
       fail(name, "{} to {}: extent {}; extents are 0 or more, but one may be -1", x, text_of(shape),
-           *at == -1 ? "-1 twice" : format("{}", *at));
+           *at == -1 && rest != extents.end() ? "-1 twice" : format("{}", *at));
     }
     if (at != rest) known = checked_product(name, known, *at);
   }

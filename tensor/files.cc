@@ -44,4 +44,6 @@ void save_tensors(const std::string& path, const NamedTensors& tensors) {
   save_json_arrays(path, tensors);
 }
 
+void require_known_ending(const std::string& path) { kind_of(path); }
+
 }  // namespace fovea

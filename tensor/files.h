@@ -17,4 +17,7 @@ NamedTensors load_tensors(const std::string& path, const WantedDType& wanted = {
 /// unchanged.
 void save_tensors(const std::string& path, const NamedTensors& tensors);
 
+/// Throws Error unless `save_tensors` knows the ending of `path`.
+void require_known_ending(const std::string& path);
+
 }  // namespace fovea

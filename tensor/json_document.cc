@@ -1,6 +1,7 @@
 #include "fovea/tensor/json_document.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <unordered_set>
@@ -334,7 +335,10 @@ std::string JsonValue::describe() const {
     case JsonKind::integer:
       return format("{}", integer());
     case JsonKind::real:
-      return format("{}", number());
+      // 1.0 is no integer, and shows why.
+      return std::abs(number()) < 1e15 && number() == std::trunc(number())
+                 ? format("{:.1f}", number())
+                 : format("{}", number());
     case JsonKind::text:
       return quoted(text());
     case JsonKind::array:

@@ -61,6 +61,10 @@ class AttributeReader {
     }
   }
 
+  static std::string slot(const JsonValue& value) {
+    return value.key().empty() ? "in a list" : format("for {}", quoted(value.key()));
+  }
+
   std::optional<AttributeValue> convert(const JsonValue& value, const AttributeType& type) {
     switch (value.kind()) {
       case JsonKind::null:
@@ -85,8 +89,7 @@ class AttributeReader {
       case JsonKind::object:
         break;
     }
-    mistakes_.add(value,
-                  format("an object for \"{}\"; {} is required", value.key(), to_string(type)),
+    mistakes_.add(value, format("an object {}; {} is required", slot(value), to_string(type)),
                   node_.op->name);
     return {};
   }
@@ -125,10 +128,9 @@ class AttributeReader {
     static const AttributeType any;
     const AttributeType& element = type.element.empty() ? any : type.element.front();
     if (type.kind != AttributeKind::list) {
-      mistakes_.add(
-          value,
-          format("{} for \"{}\"; {} is required", value.describe(), value.key(), to_string(type)),
-          node_.op->name);
+      mistakes_.add(value,
+                    format("{} {}; {} is required", value.describe(), slot(value), to_string(type)),
+                    node_.op->name);
       return {};
     }
     AttributeValue::List list;

@@ -173,6 +173,7 @@ void DimValues::report_unbound(std::uint32_t dim, Mistakes& mistakes) const {
     seen[at] = true;
     const Dim& one = d_->dims[at];
     if (!one.value) {
+      if (!one.at.is(JsonKind::null)) continue;  // its value is broken, which has been reported
       mistakes.add(one.at, format("the dim \"{0}\" has no size; say --dim {0}=N", one.name));
       continue;
     }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "fovea/graph/model/reader.h"
 #include "fovea/tensor/format.h"
@@ -186,17 +187,18 @@ std::optional<Init> Reader::init(const JsonValue& value, DType dtype, bool is_pa
 }
 
 std::optional<Init> Reader::init_object(const JsonValue& object) {
+  const std::size_t before = mistakes_.size();
   check_keys(object, {"constant", "normal", "uniform", "integers", "bernoulli"});
   std::vector<JsonValue> kinds;
   for (JsonValue member : object) {
     if (member.key() != "doc") kinds.push_back(member);
   }
+  if (mistakes_.size() != before) return {};
   if (kinds.size() != 1) {
     mistakes_.add(object, format("init has {} kinds; exactly one is required", kinds.size()));
     return {};
   }
   const JsonValue value = kinds.front();
-  const std::size_t before = mistakes_.size();
   const auto number = [&](std::string_view key, double& out) {
     if (const JsonValue given = value.find(key)) out = real(given).value_or(out);
   };
@@ -252,6 +254,19 @@ bool Reader::init_fits(const Init& init, DType dtype, bool is_param, std::size_t
   const std::size_t before = mistakes_.size();
   if (draws_floats && !is_float(dtype)) {
     mistakes_.add(init.at, format("this init makes floats; the dtype is {}", dtype));
+  }
+  const double most =
+      dtype == f32 ? std::numeric_limits<float>::max() : std::numeric_limits<double>::max();
+  const auto finite = [&](double number) { return std::abs(number) <= most; };
+  if (init.kind == normal && !(finite(init.first) && finite(init.second))) {
+    mistakes_.add(init.at, format("mean {} and std {}; finite numbers in {} are required",
+                                  init.first, init.second, dtype));
+  }
+  if (init.kind == uniform &&
+      !(finite(init.first) && finite(init.second) && finite(init.second - init.first))) {
+    mistakes_.add(init.at, format("low {} and high {}; numbers that are finite in {}, and whose "
+                                  "difference is, are required",
+                                  init.first, init.second, dtype));
   }
   if (init.kind == integers && dtype != i64) {
     mistakes_.add(init.at, format("\"integers\" makes i64; the dtype is {}", dtype));

@@ -326,7 +326,9 @@ std::optional<Reference> Reader::reference(Body& body, const JsonValue& value) {
   }
   const Node& node = body.nodes[found.symbol.index];
   if (name.ends_with('.')) {
-    unknown_member(quoted(node.name), {});
+    body.unresolved = true;
+    mistakes_.add(value, format("unknown value {}; the name of an output is required after the dot",
+                                quoted(name)));
     return {};
   }
   if (node.op != nullptr && !output_named(*node.op, found.member)) {

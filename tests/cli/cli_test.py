@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import resource
 import subprocess
 import sys
 import tempfile
@@ -277,6 +278,22 @@ class Command(unittest.TestCase):
         self.assertIn("stdout", done.stderr)
 
     # ---- limits
+
+    def test_a_limit_on_file_sizes_is_an_error_of_writing(self):
+        def limit():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+        self.refuse("run", "m.json", "--dim", "rows=1", "--outputs", "y.npz", says="y.npz", preexec_fn=limit)
+
+    def test_mistakes_about_files_come_alone(self):
+        dim = ["--dim", "rows=1"]
+        for words in (["--outputs", "y.txt"], ["--outputs", "none/y.npz"], ["--expect", "none.npz"]):
+            done = self.refuse("run", "m.json", *dim, *words, says=words[1])
+            self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+
+    def test_an_option_without_a_value_or_with_two(self):
+        self.refuse("run", "m.json", "--seed", says="--seed: a value is missing; N is required")
+        self.refuse("run", "m.json", "--seed", "1", "--seed", "2", says="--seed: given more than once")
 
     def test_many_mistakes_are_counted(self):
         nodes = [{"name": f"n{i}", "op": "nothing", "inputs": ["x"]} for i in range(50)]
