@@ -141,8 +141,10 @@ TEST_CASE("attention: attributes as a model says them") {
   CHECK_FALSE(a.scale);
   CHECK(encode_attributes(decode_attributes<Attention>(encode_attributes(a))) ==
         encode_attributes(a));
-  CHECK(has(decoding({{"window", {Extent(3)}}}), "attribute \"window\" is 3; [integer or null, integer or null]"));
-  CHECK(has(decoding({{"window", {AttributeValue::List{{Extent(3)}}}}}), "[integer or null, integer or null]"));
+  CHECK(has(decoding({{"window", {Extent(3)}}}),
+            "attribute \"window\" is 3; [integer or null, integer or null]"));
+  CHECK(has(decoding({{"window", {AttributeValue::List{{Extent(3)}}}}}),
+            "[integer or null, integer or null]"));
   CHECK(has(decoding({{"window", list({1.5}, {})}}), "[1.5, null]"));
   CHECK(has(decoding({{"window", {}}}), "null"));
   CHECK(has(decoding({{"align", {std::string("bottom_left")}}}), "\"bottom_right\""));
