@@ -99,6 +99,9 @@ struct Gelu {
       "approximate", &Gelu::approximate,
       "none: x/2 (1 + erf(x/sqrt(2))); tanh: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))"}};
 
+  Out<TensorSpec> infer(const In<TensorSpec>& in) const {
+    return {detail::infer_elementwise(name, Domain::floats, in.x)};
+  }
   Out<Expr> decomposition(const In<Expr>& in) const;
   static std::vector<Sample<Gelu>> samples();
   static std::vector<Reject<Gelu>> rejects();
