@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <limits>
+#include <map>
 #include <optional>
 
 #include "attention_case.h"
@@ -375,7 +376,8 @@ TEST_CASE_TEMPLATE("a query that sees nothing sends and gets exact zeros", T, fl
   c.p.query_offset = -10;
   std::mt19937 random(28);
   Cotangents<T> d(c.e, random);
-  const auto expected = run_backward(c, d);
+  std::map<Isa, decltype(run_backward(c, d))> expected;
+  for_each_isa([&](Isa isa) { expected.emplace(isa, run_backward(c, d)); });
   for (std::int64_t i = 0; i < 10; ++i) {
     c.q.at(0, 0, i, 1) = kNaN<T>;
     d.dy.at(0, 0, i, 2) = kInf<T>;
@@ -391,8 +393,7 @@ TEST_CASE_TEMPLATE("a query that sees nothing sends and gets exact zeros", T, fl
         CHECK(r.dv.at(0, 0, 30 + i, n) == T(0));
       }
     }
-    if (isa == isa_in_use() && fuses(isa) && fuses(available_isas().back()))
-      CHECK(same(expected, r));
+    CHECK(same(expected.at(isa), r));
   });
 }
 
