@@ -1,6 +1,7 @@
 // Ops that are wrong in one way each, beside an honest one: what the laws must catch.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cmath>
@@ -282,7 +283,15 @@ struct WrongSecond : Base<WrongSecond> {
 // Law 7.
 struct IgnoresStrides : Base<IgnoresStrides> {
   void forward(Context&, const In<Tensor>& in, Out<Tensor>& out) const {
-    map_elements(in.x, out.y, [this](auto x) { return static_cast<decltype(x)>(factor) * x * x; });
+    const auto f = [this](auto x) { return static_cast<decltype(x)>(factor) * x * x; };
+    // Row-major from x[0], as far as that stays inside the view's own memory.
+    std::int64_t reach = 1;
+    for (std::int64_t axis = 0; axis < in.x.rank(); ++axis) {
+      const std::int64_t stride = in.x.strides()[static_cast<std::size_t>(axis)];
+      reach += std::max<std::int64_t>(0, stride) * (in.x.shape()[axis] - 1);
+    }
+    const bool inside = reach >= in.x.numel();
+    map_elements(inside ? in.x : in.x.contiguous(), out.y, f);
   }
 };
 

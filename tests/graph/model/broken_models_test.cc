@@ -25,13 +25,16 @@ std::vector<Case> read_cases(std::string& head) {
   std::ifstream file(kFile);
   std::vector<Case> cases;
   std::string* part = &head;
+  bool in_model = false;
   for (std::string line; std::getline(file, line);) {
     if (line.starts_with("=== ")) {
       cases.push_back({line.substr(4), {}, {}});
       part = &cases.back().model;
-    } else if (line == "---") {
+      in_model = true;
+    } else if (line == "---" && in_model) {
       part = &cases.back().messages;
-    } else if (!line.empty() || part == &cases.back().model) {
+      in_model = false;
+    } else if (!line.empty() || in_model) {
       *part += line + "\n";
     }
   }
