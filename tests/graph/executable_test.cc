@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <new>
@@ -34,9 +35,12 @@ void check_equal(const std::vector<Tensor>& got, const std::vector<Tensor>& want
 
 }  // namespace
 
-void* operator new(std::size_t bytes) {
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
   ++allocations;
-  if (void* memory = std::malloc(bytes)) return memory;
+  return std::malloc(std::max(bytes, std::size_t{1}));
+}
+void* operator new(std::size_t bytes) {
+  if (void* memory = operator new(bytes, std::nothrow)) return memory;
   throw std::bad_alloc();
 }
 void* operator new(std::size_t bytes, std::align_val_t alignment, const std::nothrow_t&) noexcept {
@@ -44,9 +48,14 @@ void* operator new(std::size_t bytes, std::align_val_t alignment, const std::not
   const auto align = static_cast<std::size_t>(alignment);
   return std::aligned_alloc(align, (bytes + align - 1) / align * align);
 }
+void* operator new(std::size_t bytes, std::align_val_t alignment) {
+  if (void* memory = operator new(bytes, alignment, std::nothrow)) return memory;
+  throw std::bad_alloc();
+}
 void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
 
 TEST_CASE("a compiled graph gives what plain evaluation gives, with and without passes") {
   const Expr a = input("a", f64, {3, 1, 5}), b = input("b", f64, {4, 1}), c = input("c", f64, {});
