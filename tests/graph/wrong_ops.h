@@ -76,14 +76,6 @@ struct LastNotFilled : Base<LastNotFilled> {
     map_elements(in.x.contiguous(), out.y.as_strided({n}, {1}), [](auto x) { return x * x; });
   }
 };
-struct WritesBeyond : Base<WritesBeyond> {
-  void forward(Context&, const In<Tensor>& in, Out<Tensor>& out) const {
-    const Tensor twice = Tensor::zeros(in.x.dtype(), {2 * in.x.numel()});
-    twice.slice(0, 0, in.x.numel()).copy_from(in.x.reshape({in.x.numel()}));
-    // Only law 1 runs on this op: its outputs stand between guards.
-    map_elements(twice, out.y.as_strided(twice.shape(), {1}), [](auto x) { return x * x; });
-  }
-};
 struct PromisesNarrow : Base<PromisesNarrow> {
   Out<TensorSpec> infer(const In<TensorSpec>& in) const { return {{f32, in.x.shape}}; }
 };
