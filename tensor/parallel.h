@@ -8,11 +8,39 @@
 
 namespace fovea {
 
-/// Threads that loops use: `set_num_threads`, else the environment's FOVEA_THREADS, else the CPUs
-/// that this process may use. Throws Error if FOVEA_THREADS is not a number from 1 to 1024.
+/// Threads that loops of the calling thread use: `set_num_threads`, else the environment's
+/// FOVEA_THREADS, else the CPUs that this process may use; no more than the thread's ThreadLimit.
+/// Throws Error if FOVEA_THREADS is not a number from 1 to 1024.
 int num_threads();
 /// Throws Error outside [1, 1024]. Not while loops run.
 void set_num_threads(int threads);
+
+/// While it lives, loops that this thread starts use at most so many threads.
+class ThreadLimit {
+ public:
+  /// Throws Error outside [1, 1024].
+  explicit ThreadLimit(int threads);
+  ~ThreadLimit();
+  ThreadLimit(const ThreadLimit&) = delete;
+  ThreadLimit& operator=(const ThreadLimit&) = delete;
+
+ private:
+  int outer_;
+};
+
+/// While it lives, loops that this thread starts call `check` on this thread, before they begin and
+/// between calls of their bodies (as far as this thread makes some); what it throws ends the loop
+/// as an exception of the body does. `check` runs no loops.
+class InterruptScope {
+ public:
+  explicit InterruptScope(void (*check)());
+  ~InterruptScope();
+  InterruptScope(const InterruptScope&) = delete;
+  InterruptScope& operator=(const InterruptScope&) = delete;
+
+ private:
+  void (*outer_)();
+};
 
 namespace detail {
 using LoopBody = void (*)(const void* body, std::int64_t index, int slot);

@@ -78,6 +78,67 @@ TEST_CASE("set_num_threads") {
   CHECK(num_threads() == 4);
 }
 
+TEST_CASE("ThreadLimit holds on its own thread") {
+  const ThreadCount four(4);
+  const auto slots_used = [] {
+    std::atomic<int> most = 0, wrong = 0;
+    const int threads = num_threads();
+    parallel_for(200, [&](std::int64_t, int slot) {
+      if (slot >= threads) ++wrong;
+      int seen = most;
+      while (seen < slot + 1 && !most.compare_exchange_weak(seen, slot + 1)) {
+      }
+      std::this_thread::yield();
+    });
+    CHECK(wrong == 0);
+    return most.load();
+  };
+  {
+    const ThreadLimit two(2);
+    CHECK(num_threads() == 2);
+    CHECK(slots_used() <= 2);
+    {
+      const ThreadLimit more(3), one(1);
+      CHECK(num_threads() == 1);
+      CHECK(slots_used() == 1);
+    }
+    int elsewhere = 0;
+    std::thread([&] { elsewhere = num_threads(); }).join();
+    CHECK(elsewhere == 4);
+    CHECK(num_threads() == 2);
+  }
+  CHECK(num_threads() == 4);
+  CHECK(error_of([] { ThreadLimit(0); }) == "threads: 0; a number from 1 to 1024 is required");
+}
+
+thread_local int checks_left = 0;
+
+TEST_CASE("InterruptScope: its check runs on the thread that starts a loop, and ends it") {
+  struct Interrupted {};
+  const auto check = [] {
+    if (--checks_left < 0) throw Interrupted();
+  };
+  for (int threads : {1, 3}) {
+    const ThreadCount count(threads);
+    std::atomic<int> calls = 0;
+    const auto loop = [&](std::int64_t n) { parallel_for(n, [&](std::int64_t) { ++calls; }); };
+    const InterruptScope scope(+check);
+    checks_left = 0;
+    CHECK_THROWS_AS(loop(1), Interrupted);
+    CHECK_THROWS_AS(loop(1000), Interrupted);
+    CHECK(calls == 0);
+    checks_left = 3;
+    CHECK_NOTHROW(loop(1));
+    CHECK(calls == 1);
+    if (threads == 1) CHECK_THROWS_AS(loop(1000), Interrupted);
+    if (threads == 1) CHECK(calls == 3);
+    std::thread([&] { loop(10); }).join();  // another thread's loops are not checked
+    CHECK(calls == (threads == 1 ? 13 : 11));
+    const InterruptScope none(nullptr);
+    CHECK_NOTHROW(loop(10));
+  }
+}
+
 TEST_CASE("parallel_for: each index once") {
   for (int threads : {1, 2, 3, 8}) {
     const ThreadCount count(threads);
