@@ -29,3 +29,4 @@
 #include "fovea/tensor/parallel.h"
 #include "fovea/tensor/random.h"
 #include "fovea/tensor/tensor.h"
+#include "fovea/tensor/version.h"

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "fovea/tensor/format.h"
+#include "fovea/tensor/version.h"
 
 namespace fovea::cli {
 

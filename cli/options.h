@@ -12,8 +12,6 @@
 
 namespace fovea::cli {
 
-inline constexpr std::string_view kVersion = "0.1.0";
-
 struct Options {
   std::string command;
   std::string model;

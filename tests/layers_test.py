@@ -1,14 +1,12 @@
 """Reads every #include of the project and says which ones point against the layers, or bring a library where it must not be."""
 import pathlib
-import re
 import sys
 import unittest
 
+from tools.public_headers import INCLUDE, public_headers
+
 LAYERS = ["tensor", "ops/kernels", "ops", "graph", "cli"]           # an include points to the left, or stays
 ROOT = pathlib.Path(__file__).absolute().parent.parent
-INCLUDE = re.compile(r'^\s*#\s*include\s+["<]([^">]+)[">]', re.MULTILINE)
-# What users include; with all that these include, the public headers.
-PUBLIC = ["fovea/fovea.h", "fovea/ops/define.h", "fovea/cli/main.h"]
 
 
 def layer_of(path):
@@ -25,17 +23,6 @@ def sources():
             if path.suffix in (".h", ".cc"):
                 name = path.relative_to(ROOT)
                 yield name, INCLUDE.findall(path.read_text(encoding="utf-8"))
-
-
-def public_headers():
-    found, pending = {}, list(PUBLIC)
-    while pending:
-        header = pending.pop()
-        if header not in found:
-            text = (ROOT / pathlib.PurePath(header).relative_to("fovea")).read_text(encoding="utf-8")
-            found[header] = INCLUDE.findall(text)
-            pending += [include for include in found[header] if include.startswith("fovea/")]
-    return found
 
 
 class Layers(unittest.TestCase):
@@ -64,8 +51,8 @@ class Layers(unittest.TestCase):
                         self.assertEqual(layer_of(name), "cli")
 
     def test_public_headers_include_only_the_standard_library_and_each_other(self):
-        self.assertGreater(len(public_headers()), 20)
-        for header, includes in public_headers().items():
+        self.assertGreater(len(public_headers(ROOT)), 20)
+        for header, includes in public_headers(ROOT).items():
             for include in includes:
                 with self.subTest(header=header, include=include):
                     self.assertRegex(include, r"^(fovea/(tensor|ops|graph|cli)/\w+\.h|[a-z_0-9]+)$")

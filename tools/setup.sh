@@ -8,6 +8,7 @@ FOVEA_PACKAGES=(
   g++ python3 python-is-python3                                                    # compiler; generators and tests
   libxsimd-dev libfmt-dev libtbb-dev nlohmann-json3-dev libzip-dev libcli11-dev    # libraries
   doctest-dev binutils                                                             # tests
+  cmake make pkg-config                                                            # the test of tools/install
 )
 
 fovea_missing() {

@@ -1,0 +1,31 @@
+"""One archive of a library and all that it needs of ours, for builds other than Bazel's."""
+
+def _static_library_impl(ctx):
+    inputs = depset(transitive = [dep[CcInfo].linking_context.linker_inputs for dep in ctx.attr.deps]).to_list()
+    objects = []
+    flags = []
+    for one in inputs:
+        flags += [flag for flag in one.user_link_flags if flag not in flags]
+        for library in one.libraries:
+            objects += library.objects or library.pic_objects or []
+    archive = ctx.actions.declare_file("lib%s.a" % ctx.label.name)
+    arguments = ctx.actions.args()
+    arguments.add_all([archive] + depset(objects).to_list())
+    ctx.actions.run_shell(
+        inputs = objects,
+        outputs = [archive],
+        arguments = [arguments],
+        # q, not r: objects of one name (a kernel for several instruction sets) do not replace each other.
+        command = 'rm -f "$1" && ar qcsD "$@"',
+        mnemonic = "StaticLibrary",
+    )
+    libraries = ctx.actions.declare_file("lib%s.libraries" % ctx.label.name)
+    ctx.actions.write(libraries, "".join([flag + "\n" for flag in flags]))
+    outputs = [archive, libraries]
+    return [DefaultInfo(files = depset(outputs), runfiles = ctx.runfiles(outputs))]
+
+static_library = rule(
+    implementation = _static_library_impl,
+    doc = "libNAME.a, and libNAME.libraries with the linker's flags for what it needs of the system, one a line.",
+    attrs = {"deps": attr.label_list(providers = [CcInfo])},
+)
