@@ -7,7 +7,7 @@ def _static_library_impl(ctx):
     for one in inputs:
         flags += [flag for flag in one.user_link_flags if flag not in flags]
         for library in one.libraries:
-            objects += library.objects or library.pic_objects or []
+            objects += library.pic_objects or library.objects or []
     archive = ctx.actions.declare_file("lib%s.a" % ctx.label.name)
     arguments = ctx.actions.args()
     arguments.add_all([archive] + depset(objects).to_list())
