@@ -1,18 +1,18 @@
 #include "fovea/tensor/parallel.h"
 
 #include <pthread.h>
-#include <tbb/global_control.h>
-#include <tbb/parallel_for.h>
-#include <tbb/task_arena.h>
 
+#include <algorithm>
 #include <atomic>
 #include <charconv>
+#include <chrono>
 #include <cstdlib>
-#include <map>
-#include <memory>
+#include <exception>
 #include <mutex>
 #include <string_view>
+#include <system_error>
 #include <thread>
+#include <vector>
 
 #include "fovea/tensor/format.h"
 
@@ -21,6 +21,10 @@ namespace fovea {
 namespace {
 
 constexpr int kMostThreads = 1024;
+
+// How long a thread that has nothing to do looks for work before it sleeps: a loop that follows
+// soon finds it awake, and nobody else's time is wasted for long.
+constexpr std::chrono::microseconds kSpin{50};
 
 // A forked child has none of its parent's threads; its loops run serially.
 std::atomic<bool> forked_child = false;
@@ -34,6 +38,8 @@ void check_threads(std::string_view where, int threads) {
   }
 }
 
+int cpus() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
+
 int threads_at_start() {
   if (const char* text = std::getenv("FOVEA_THREADS"); text != nullptr && *text != '\0') {
     const std::string_view view = text;
@@ -45,9 +51,43 @@ int threads_at_start() {
     }
     return threads;
   }
-  return std::min(tbb::this_task_arena::max_concurrency(), kMostThreads);
+  return std::min(cpus(), kMostThreads);
 }
 
+// Tells the CPU that this is a waiting loop.
+void relax() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#endif
+}
+
+// Looks at `word` until `done(value)`, asleep when that takes long. `sleep` puts this thread to
+// sleep while the word has the value.
+template <class Done, class Sleep>
+std::uint32_t wait_until(const std::atomic<std::uint32_t>& word, bool may_spin, const Done& done,
+                         const Sleep& sleep) {
+  std::uint32_t value = word.load(std::memory_order_acquire);
+  if (done(value)) return value;
+  if (may_spin) {
+    const auto end = std::chrono::steady_clock::now() + kSpin;
+    do {
+      for (int i = 0; i < 16; ++i) {
+        relax();
+        value = word.load(std::memory_order_acquire);
+        if (done(value)) return value;
+      }
+    } while (std::chrono::steady_clock::now() < end);
+  }
+  while (!done(value)) {
+    sleep(value);
+    value = word.load(std::memory_order_acquire);
+  }
+  return value;
+}
+
+// The calling thread and threads() - 1 workers share the indices of one loop at a time. A worker
+// that comes late, or not at all, holds nobody up: the caller waits for those only that are inside
+// when no index is left. A loop that begins while another thread's runs is run by its caller alone.
 class Pool {
  public:
   Pool() {
@@ -64,29 +104,61 @@ class Pool {
   }
 
   void set_threads(int threads) {
-    const std::lock_guard lock(mutex_);
+    if (forked_child) {
+      threads_ = threads;
+      return;
+    }
+    while (busy_.exchange(true, std::memory_order_acquire)) std::this_thread::yield();
+    stop_workers();
     threads_ = threads;
-    arenas_.clear();
+    busy_.store(false, std::memory_order_release);
   }
 
-  std::shared_ptr<tbb::task_arena> arena(int wanted) {
-    const auto most = static_cast<std::size_t>(threads());
-    const std::lock_guard lock(mutex_);
-    if (arenas_.empty()) {
-      // oneTBB starts no more workers than CPUs unless it is told to.
-      control_ =
-          std::make_unique<tbb::global_control>(tbb::global_control::max_allowed_parallelism, most);
+  /// On at most `threads` threads; `check`, if any, between the caller's calls of the body. False,
+  /// and nothing done, if a loop of another thread is running.
+  bool run(std::int64_t count, const void* body, detail::LoopBody call, int threads,
+           void (*check)());
+
+  /// At the end of the process: loops of other threads and of later destructors run serially.
+  void close() {
+    if (forked_child || inside_loop) return;  // (exit was called inside a loop)
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(1);
+    while (busy_.exchange(true, std::memory_order_acquire)) {
+      if (std::chrono::steady_clock::now() > end) return;
+      std::this_thread::yield();
     }
-    std::shared_ptr<tbb::task_arena>& arena = arenas_[wanted];
-    if (!arena) arena = std::make_shared<tbb::task_arena>(wanted);
-    return arena;
+    stop_workers();
   }
 
  private:
+  // One word says what workers do:
+  static constexpr std::uint32_t kOpen = 1;          // a loop has indices left: come in
+  static constexpr std::uint32_t kCallerSleeps = 2;  // the last one to leave wakes it
+  static constexpr std::uint32_t kStop = 4;          // end
+  static constexpr std::uint32_t kInside = 8;        // one worker inside, of up to 1023
+  static constexpr std::uint32_t kInsideMask = 1023 * kInside;
+  static constexpr std::uint32_t kLoop = 1024 * kInside;  // the loop's number, in what is left
+  static constexpr std::uint32_t kLoopMask = ~(kLoop - 1);
+
+  void start_workers();
+  void stop_workers();
+  void work(int slot);
+  void take_indices(int slot, void (*check)());
+
   std::atomic<int> threads_ = 0;
-  std::mutex mutex_;
-  std::unique_ptr<tbb::global_control> control_;
-  std::map<int, std::shared_ptr<tbb::task_arena>> arenas_;  // by the number of their threads
+  std::vector<std::thread> workers_;  // guarded by busy_, as everything that follows
+  bool started_ = false, spins_ = true;
+  alignas(64) std::atomic<bool> busy_ = false;
+  std::atomic<std::uint32_t> sleepers_ = 0;
+  alignas(64) std::atomic<std::uint32_t> word_ = 0;
+  // The loop.
+  alignas(64) std::atomic<std::int64_t> next_ = 0;
+  std::int64_t count_ = 0, chunk_ = 1;
+  int slots_ = 1;
+  const void* body_ = nullptr;
+  detail::LoopBody call_ = nullptr;
+  std::atomic<bool> failed_ = false;
+  std::exception_ptr error_;
 };
 
 Pool& pool() {
@@ -94,10 +166,107 @@ Pool& pool() {
   return *pool;
 }
 
-struct InsideLoop {
-  InsideLoop() { inside_loop = true; }
-  ~InsideLoop() { inside_loop = false; }
-};
+void Pool::start_workers() {
+  started_ = true;
+  spins_ = threads_ <= cpus();
+  word_ = word_.load() & kLoopMask;
+  workers_.reserve(static_cast<std::size_t>(threads_ - 1));
+  static std::once_flag once;
+  std::call_once(once, [] { std::atexit([] { pool().close(); }); });
+  for (int slot = 1; slot < threads_; ++slot) {
+    try {
+      workers_.emplace_back([this, slot] { work(slot); });
+    } catch (const std::system_error&) {
+      return;  // fewer do the same work
+    }
+  }
+}
+
+void Pool::stop_workers() {
+  word_.fetch_or(kStop);
+  word_.notify_all();
+  for (std::thread& worker : workers_) worker.join();
+  workers_.clear();
+  started_ = false;
+}
+
+void Pool::work(int slot) {
+  inside_loop = true;
+  std::uint32_t seen = ~kLoopMask;  // the number of no loop
+  for (;;) {
+    std::uint32_t word = wait_until(
+        word_, spins_, [&](std::uint32_t w) { return (w & kStop) || (w & kLoopMask) != seen; },
+        [&](std::uint32_t w) {
+          sleepers_.fetch_add(1);
+          word_.wait(w);
+          sleepers_.fetch_sub(1);
+        });
+    if (word & kStop) return;
+    if (word & kOpen) {
+      if (!word_.compare_exchange_strong(word, word + kInside, std::memory_order_acq_rel)) continue;
+      if (slot < slots_) take_indices(slot, nullptr);
+      const std::uint32_t left = word_.fetch_sub(kInside, std::memory_order_acq_rel);
+      if ((left & kCallerSleeps) && (left & kInsideMask) == kInside) word_.notify_all();
+    }
+    seen = word & kLoopMask;
+  }
+}
+
+void Pool::take_indices(int slot, void (*check)()) {
+  for (;;) {
+    const std::int64_t begin = next_.fetch_add(chunk_, std::memory_order_relaxed);
+    if (begin >= count_) return;
+    const std::int64_t end = std::min(count_, begin + chunk_);
+    try {
+      for (std::int64_t i = begin; i < end; ++i) {
+        if (check != nullptr) check();
+        call_(body_, i, slot);
+      }
+    } catch (...) {
+      if (!failed_.exchange(true)) error_ = std::current_exception();
+      next_.store(count_, std::memory_order_relaxed);
+      return;
+    }
+  }
+}
+
+bool Pool::run(std::int64_t count, const void* body, detail::LoopBody call, int threads,
+               void (*check)()) {
+  if (busy_.load(std::memory_order_relaxed) || busy_.exchange(true, std::memory_order_acquire)) {
+    return false;
+  }
+  if (!started_) start_workers();
+  count_ = count;
+  slots_ = threads;
+  chunk_ = std::max<std::int64_t>(1, count / (32 * threads));
+  body_ = body;
+  call_ = call;
+  failed_.store(false, std::memory_order_relaxed);
+  next_.store(0, std::memory_order_relaxed);
+  // Nobody is inside, so nobody else changes the word.
+  word_.store((word_.load(std::memory_order_relaxed) & kLoopMask) + kLoop + kOpen);
+  if (const std::uint32_t asleep = sleepers_.load(); asleep > 0) {
+    if (count - 1 >= asleep || threads < threads_) {
+      word_.notify_all();
+    } else {
+      for (std::int64_t i = 1; i < count; ++i) word_.notify_one();
+    }
+  }
+  inside_loop = true;
+  take_indices(0, check);
+  inside_loop = false;
+  word_.fetch_and(~kOpen, std::memory_order_acq_rel);
+  wait_until(
+      word_, spins_, [](std::uint32_t w) { return (w & kInsideMask) == 0; },
+      [&](std::uint32_t w) {
+        if (word_.compare_exchange_strong(w, w | kCallerSleeps)) word_.wait(w | kCallerSleeps);
+      });
+  std::exception_ptr error;
+  if (failed_.load(std::memory_order_relaxed)) error = std::exchange(error_, nullptr);
+  busy_.store(false, std::memory_order_release);
+  if (error) std::rethrow_exception(error);
+  return true;
+}
 
 }  // namespace
 
@@ -105,6 +274,7 @@ int num_threads() { return std::min(pool().threads(), limit); }
 
 void set_num_threads(int threads) {
   check_threads("set_num_threads", threads);
+  if (inside_loop) fail("set_num_threads", "called inside a parallel loop; call it outside any");
   pool().set_threads(threads);
 }
 
@@ -122,35 +292,19 @@ InterruptScope::InterruptScope(void (*check)()) : outer_(interrupt_check) {
 InterruptScope::~InterruptScope() { interrupt_check = outer_; }
 
 void detail::parallel_for(std::int64_t count, const void* body, LoopBody call) {
-  if (count <= 0) return;
   if (inside_loop) {
     for (std::int64_t i = 0; i < count; ++i) call(body, i, 0);
     return;
   }
   void (*const check)() = interrupt_check;
-  const int threads = count == 1 || forked_child ? 1 : num_threads();
-  if (threads == 1) {
-    for (std::int64_t i = 0; i < count; ++i) {
-      if (check != nullptr) check();
-      call(body, i, 0);
-    }
-    return;
+  if (count > 1 && !forked_child) {
+    const int threads = num_threads();
+    if (threads > 1 && pool().run(count, body, call, threads, check)) return;
   }
-  if (check != nullptr) check();
-  const std::thread::id caller = std::this_thread::get_id();
-  pool().arena(threads)->execute([&] {
-    tbb::parallel_for(
-        tbb::blocked_range<std::int64_t>(0, count, 1),
-        [&](const tbb::blocked_range<std::int64_t>& range) {
-          const InsideLoop mark;
-          const int slot = tbb::this_task_arena::current_thread_index();
-          for (std::int64_t i = range.begin(); i < range.end(); ++i) {
-            if (check != nullptr && std::this_thread::get_id() == caller) check();
-            call(body, i, slot);
-          }
-        },
-        tbb::simple_partitioner());
-  });
+  for (std::int64_t i = 0; i < count; ++i) {
+    if (check != nullptr) check();
+    call(body, i, 0);
+  }
 }
 
 }  // namespace fovea

@@ -224,6 +224,104 @@ TEST_CASE("parallel_for: a loop inside a loop runs serially") {
   CHECK(elsewhere == 0);
 }
 
+TEST_CASE("set_num_threads inside a loop is refused") {
+  const ThreadCount count(2);
+  std::atomic<int> refused = 0;
+  parallel_for(4, [&](std::int64_t) {
+    refused += error_of([] { set_num_threads(3); }) ==
+                       "set_num_threads: called inside a parallel loop; call it outside any"
+                   ? 1
+                   : 0;
+  });
+  CHECK(refused == 4);
+  CHECK(num_threads() == 2);
+}
+
+TEST_CASE("parallel_for: the number of threads changes between loops, also in a forked child") {
+  for (int round = 0; round < 20; ++round) {
+    const ThreadCount count(1 + round * 5 % 7);
+    std::atomic<int> calls = 0;
+    parallel_for(64, [&](std::int64_t) { ++calls; });
+    CHECK(calls == 64);
+  }
+  const ThreadCount count(3);
+  parallel_for(64, [](std::int64_t) {});
+  CHECK(in_child([] {
+          ::alarm(20);
+          set_num_threads(5);
+          int calls = 0;
+          parallel_for(7, [&](std::int64_t) { ++calls; });
+          return calls * 10 + num_threads();
+        }) == 75);
+}
+
+TEST_CASE("parallel_for: workers that sleep are woken, workers that do not spare the wait") {
+  const ThreadCount count(2);
+  for (const int microseconds : {0, 10, 60, 2000}) {
+    std::atomic<std::int64_t> sum = 0;
+    for (int round = 0; round < 100; ++round) {
+      std::this_thread::sleep_for(std::chrono::microseconds(microseconds));
+      parallel_for(3, [&](std::int64_t i) { sum += i; });
+    }
+    CHECK(sum == 300);
+    std::atomic<int> arrived = 0;
+    parallel_for(2, [&](std::int64_t) {
+      ++arrived;
+      wait_for_two(arrived);
+    });
+    CHECK(arrived == 2);
+  }
+}
+
+// The exit status of this program when it runs one of the skipped cases below.
+int exit_status_of(const char* test_case) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::alarm(20);
+    const std::string filter = std::string("--test-case=") + test_case;
+    ::execl("/proc/self/exe", "parallel_test", "--no-skip", "--minimal", filter.c_str(), nullptr);
+    ::_exit(99);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+struct LoopAtExit {
+  std::atomic<int> calls = 0;
+  ~LoopAtExit() {
+    parallel_for(10, [&](std::int64_t) { ++calls; });
+    if (calls != 10) std::_Exit(98);
+  }
+};
+
+TEST_CASE("ending in a loop" * doctest::skip()) {
+  set_num_threads(3);
+  parallel_for(30, [](std::int64_t i) {
+    if (i == 29) std::exit(7);
+  });
+}
+
+TEST_CASE("ending with a loop in a destructor" * doctest::skip()) {
+  set_num_threads(3);
+  static LoopAtExit last;
+  parallel_for(10, [](std::int64_t) {});
+}
+
+TEST_CASE("ending while another thread runs loops" * doctest::skip()) {
+  set_num_threads(3);
+  std::thread([] {
+    for (;;) parallel_for(10, [](std::int64_t) {});
+  }).detach();
+  std::this_thread::sleep_for(std::chrono::milliseconds(5));
+}
+
+TEST_CASE("a process ends whatever its threads do") {
+  CHECK(exit_status_of("ending in a loop") == 7);
+  CHECK(exit_status_of("ending with a loop in a destructor") == 0);
+  CHECK(exit_status_of("ending while another thread runs loops") == 0);
+}
+
 TEST_CASE("parallel_for: several threads call at once") {
   const ThreadCount count(3);
   std::atomic<int> wrong = 0;
