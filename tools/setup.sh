@@ -9,6 +9,7 @@ FOVEA_PACKAGES=(
   libxsimd-dev libfmt-dev nlohmann-json3-dev libzip-dev libcli11-dev               # libraries
   doctest-dev binutils                                                             # tests
   cmake make pkg-config                                                            # the test of tools/install
+  libbenchmark-dev                                                                 # measurements
 )
 
 fovea_missing() {
