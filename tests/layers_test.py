@@ -5,7 +5,7 @@ import unittest
 
 from tools.public_headers import INCLUDE, public_headers
 
-LAYERS = ["tensor", "ops/kernels", "ops", "graph", "cli"]           # an include points to the left, or stays
+LAYERS = ["tensor", "ops/kernels", "ops", "graph", "cli", "python"] # an include points to the left, or stays
 ROOT = pathlib.Path(__file__).absolute().parent.parent
 
 
@@ -48,6 +48,10 @@ class Layers(unittest.TestCase):
                     if include.startswith("nlohmann/"):
                         self.assertNotIn(layer_of(name), ("ops", "ops/kernels"))
                     if include.startswith("CLI/"):
+                        self.assertEqual(layer_of(name), "cli")
+                    if include.startswith("pybind11/"):
+                        self.assertEqual(layer_of(name), "python")
+                    if include.startswith("fovea/cli/"):
                         self.assertEqual(layer_of(name), "cli")
 
     def test_public_headers_include_only_the_standard_library_and_each_other(self):

@@ -7,7 +7,8 @@ FOVEA_PACKAGES=(
   bazel-bootstrap bazel-platforms bazel-rules-java bazel-rules-proto bazel-skylib  # the build
   g++ python3 python-is-python3                                                    # compiler; generators and tests
   libxsimd-dev libfmt-dev nlohmann-json3-dev libzip-dev libcli11-dev               # libraries
-  doctest-dev binutils                                                             # tests
+  pybind11-dev python3-dev                                                         # the Python module
+  doctest-dev binutils python3-numpy                                               # tests
   cmake make pkg-config                                                            # the test of tools/install
   libbenchmark-dev                                                                 # measurements
 )
