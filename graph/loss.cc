@@ -14,6 +14,7 @@ namespace {
 
 constexpr double kEpsilon = std::numeric_limits<double>::epsilon();
 constexpr double kFirstStep = 0x1p-4;
+constexpr double kSmallest = 0x1p-30;  // below, an element's own size is a second scale of steps
 
 }  // namespace
 
@@ -67,7 +68,32 @@ double Direction::dot(const Tensor& gradient) const {
   const Tensor flat = gradient.contiguous();
   const auto* g = flat.data<double>();
   if (single()) return g[element_];
-  return std::transform_reduce(all_.begin(), all_.end(), g, 0.0);
+  double sum = 0;
+  for (std::size_t i = 0; i < all_.size(); ++i) {
+    if (all_[i] != 0) sum += all_[i] * g[i];
+  }
+  return sum;
+}
+
+double Direction::bar(const Tensor& gradient, const std::vector<double>& bars) const {
+  if (single()) return bars[static_cast<std::size_t>(element_)];
+  const Tensor flat = gradient.contiguous();
+  const auto* g = flat.data<double>();
+  double sum = 0, terms = 0, count = 0;
+  for (std::size_t i = 0; i < all_.size(); ++i) {
+    if (all_[i] == 0) continue;
+    sum += std::abs(all_[i]) * bars[i];
+    terms += std::abs(all_[i] * g[i]);
+    ++count;
+  }
+  return sum + count * kEpsilon * terms;
+}
+
+Tensor Direction::dense(const Shape& shape) const {
+  if (!single()) return Tensor::from(all_, shape);
+  const Tensor d = Tensor::zeros(f64, shape);
+  d.mutable_data<double>()[element_] = 1;
+  return d;
 }
 
 Tensor Direction::moved(const Tensor& x, double& step) const {
@@ -78,17 +104,18 @@ Tensor Direction::moved(const Tensor& x, double& step) const {
     v[element_] += step;
     step = v[element_] - before;
   } else {
-    for (std::size_t i = 0; i < all_.size(); ++i) v[i] += step * all_[i];
+    for (std::size_t i = 0; i < all_.size(); ++i) {
+      if (all_[i] != 0) v[i] += step * all_[i];
+    }
   }
   return result;
 }
 
 Loss::Loss(std::vector<Expr> outputs, std::vector<Binding> bindings, std::uint64_t seed)
     : outputs_(std::move(outputs)), bindings_(std::move(bindings)) {
-  values_ = evaluate(outputs_, bindings_);
+  values_ = with_bounds(outputs_, bindings_);
   for (std::size_t o = 0; o < values_.size(); ++o) {
-    values_[o] = values_[o].contiguous();
-    const Tensor& y = values_[o];
+    const Tensor& y = values_[o].value;
     const Tensor c = random_normal(f64, y.shape(), 0, 1, {seed, ~static_cast<std::uint64_t>(o)});
     const auto* value = y.data<double>();
     auto* weight = c.mutable_data<double>();
@@ -104,50 +131,67 @@ Loss::Loss(std::vector<Expr> outputs, std::vector<Binding> bindings, std::uint64
     cotangents_.push_back(c);
     left_out_.push_back(special);
   }
+  std::vector<Expr> inputs;
+  for (const auto& [x, value] : bindings_) inputs.push_back(x);
+  executable_ = compile(inputs, outputs_, CompileOptions::plain());
 }
 
 std::int64_t Loss::elements() const {
   return std::transform_reduce(values_.begin(), values_.end(), std::int64_t{0}, std::plus<>(),
-                               [](const Tensor& y) { return y.numel(); });
+                               [](const Bounded& y) { return y.value.numel(); });
+}
+
+std::optional<std::vector<Tensor>> Loss::values(std::size_t k, const Tensor& moved) const {
+  std::vector<Tensor> inputs;
+  for (const auto& [x, value] : bindings_) inputs.push_back(value);
+  inputs[k] = moved;
+  try {
+    return (*executable_)(inputs);
+  } catch (const Error&) {
+    return {};
+  }
 }
 
 Change Loss::change(std::size_t k, const Direction& d, double step) const {
   Change change;
   change.step = step;
-  std::vector<Binding> bindings = bindings_;
-  bindings[k].second = d.moved(bindings_[k].second, change.step);
-  const std::vector<Tensor> moved = evaluate(outputs_, bindings);
-  double noise = 0;
-  for (std::size_t o = 0; o < moved.size(); ++o) {
-    const Tensor y = moved[o].contiguous();
-    const auto *now = y.data<double>(), *before = values_[o].data<double>();
+  const auto moved = values(k, d.moved(bindings_[k].second, change.step));
+  if (!moved || change.step == 0) return change;
+  for (std::size_t o = 0; o < moved->size(); ++o) {
+    const auto *now = (*moved)[o].data<double>(), *before = values_[o].value.data<double>();
     const auto* weight = cotangents_[o].data<double>();
-    for (std::int64_t i = 0; i < y.numel(); ++i) {
-      if (!std::isfinite(now[i]) || !std::isfinite(before[i])) {
-        if (!same_number(now[i], before[i])) return change;
-        continue;
-      }
+    const std::int64_t n = values_[o].value.numel();
+    for (std::int64_t i = 0; i < n; ++i) {
+      const double weight_of = std::abs(weight[i]);
+      if (weight_of == 0 && same_number(now[i], before[i])) continue;
+      if (!std::isfinite(now[i]) || !std::isfinite(before[i])) return change;
       change.value += weight[i] * (now[i] - before[i]);
-      noise += std::abs(weight[i]) * (std::abs(now[i]) + std::abs(before[i]));
+      // Equal bits do not mean that nothing changed: what did may have been rounded away.
+      const double bar = values_[o].bars[static_cast<std::size_t>(i)];
+      const double growth = std::max(1.0, std::abs(now[i]) / std::abs(before[i]));
+      const double moved_bar = std::isfinite(growth) ? bar * growth : bar;
+      change.noise += weight_of * (bar + std::max(moved_bar, 4 * kEpsilon * std::abs(now[i])));
     }
   }
-  change.noise = 2 * kEpsilon * noise;
-  // An element's step is known exactly; along a direction every element's is rounded.
-  if (!d.single()) {
-    change.noise += kEpsilon * largest(bindings_[k].second) * std::abs(change.value / step);
-  }
-  change.usable = std::isfinite(change.value) && change.step != 0;
+  if (!d.single()) change.noise += 2 * kEpsilon * std::abs(change.value);
+  change.usable = std::isfinite(change.value);
   return change;
 }
 
-Derivative Loss::derivative(std::size_t k, const Direction& d, double scale) const {
-  double first = kFirstStep;
+Derivative Loss::derivative(std::size_t k, const Direction& d, double scale,
+                            double widening) const {
+  double first = kFirstStep * widening, second = 0;
   if (d.single()) {
     const Tensor x = bindings_[k].second.contiguous();
-    Tensor position = x.reshape({x.numel()});
-    first *= std::max(1.0, std::abs(d.dot(position)));
+    const double position = std::abs(x.data<double>()[d.index()]);
+    first *= std::max(1.0, position);
+    if (position > 0 && position < kSmallest) second = kFirstStep * widening * position;
   }
-  return differentiate([&](double step) { return change(k, d, step); }, first, scale);
+  const auto along = [&](double step) { return change(k, d, step); };
+  const Derivative found = differentiate(along, first, scale);
+  if (second == 0) return found;
+  const Derivative finer = differentiate(along, second, scale);
+  return finer.found && (!found.found || finer.error < found.error) ? finer : found;
 }
 
 }  // namespace fovea

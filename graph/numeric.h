@@ -18,8 +18,9 @@ struct Derivative {
   double value = 0;
   double error = 0;  ///< estimated bound of |value - true|: truncation and rounding
   double left = 0, right = 0;
-  bool found = false;  ///< false if no step was usable
-  bool kink = false;   ///< the one-sided derivatives `left` and `right` differ
+  bool found = false;      ///< false if no step was usable
+  bool kink = false;       ///< the one-sided derivatives `left` and `right` differ
+  bool confirmed = false;  ///< measured twice
 };
 
 /// Central differences at steps that halve from `first_step`, extrapolated to 0 (Richardson) with

@@ -1,0 +1,37 @@
+// Bounds of the rounding errors in a graph's results. Internal to the gradient checker.
+//
+// Every op is taken to be backward stable: what it computes is what exact arithmetic would give for
+// operands, and in the result, changed by at most c ε relatively, where c = 4 for an elementwise op
+// and grows with the number of terms that may have been added up in any other. How such changes
+// spread through the graph is measured, not derived: the graph is computed again with every operand
+// and result of every op changed by random amounts of that size (times a power of two, so that the
+// changes outweigh the rounding of the measurement itself), each use of a value by its own. Results
+// that come from nothing but moving, selecting and comparing values are exact and stay; so ties
+// stay ties, and a cancellation or an ill-conditioned op upstream shows in full.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "fovea/ops/evaluate.h"
+#include "fovea/ops/expr.h"
+
+namespace fovea {
+
+/// A tensor in f64, row-major, and for each element a bound of its rounding error.
+struct Bounded {
+  Tensor value;
+  std::vector<double> bars;
+};
+
+struct Arithmetic {
+  DType real = f64;  ///< in which the ops compute: the bounds are those of its ε
+  int samples = 6;
+};
+
+/// The values of f64 expressions with bounds. `largest`, when given, receives the largest finite
+/// magnitude of any intermediate value. Throws Error as `evaluate` does.
+std::vector<Bounded> with_bounds(std::span<const Expr> outputs, std::span<const Binding> bindings,
+                                 const Arithmetic& arithmetic = {}, double* largest = nullptr);
+
+}  // namespace fovea
