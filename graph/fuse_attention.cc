@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
-#include <unordered_map>
 
 #include "fovea/graph/passes.h"
 #include "fovea/graph/rewrite.h"
@@ -10,6 +9,7 @@
 #include "fovea/ops/logic.h"
 #include "fovea/ops/matmul.h"
 #include "fovea/ops/movement.h"
+#include "fovea/ops/node_map.h"
 #include "fovea/ops/op.h"
 #include "fovea/ops/softmax.h"
 #include "fovea/tensor/format.h"
@@ -80,7 +80,7 @@ class Matcher {
   bool product(const Expr& s, Match& match) const;
   bool fits(Match& match, const Shape& scores) const;
 
-  std::unordered_map<const Node*, int> uses_;
+  NodeMap<int> uses_;
 };
 
 std::optional<Match> Matcher::match(const Expr& y) const {
@@ -91,7 +91,7 @@ std::optional<Match> Matcher::match(const Expr& y) const {
   if (axis != -1 && axis != p.rank() - 1) return {};
   Match match;
   match.in.v = y.node().inputs()[1];
-  if (uses_.at(&p.node()) > 1) match.reason = "its probabilities are used elsewhere";
+  if (*uses_.find(&p.node()) > 1) match.reason = "its probabilities are used elsewhere";
   if (!scores(p.node().inputs()[0], match)) return {};
   if (attribute<bool>(y, "transpose_b")) match.reason = "v is transposed";
   if (match.reason.empty()) fits(match, p.shape());
@@ -103,7 +103,7 @@ bool Matcher::scores(Expr s, Match& match) const {
   for (;;) {
     if (is<Matmul>(s)) return product(s, match);
     if (s.node().kind() != Node::Kind::op) return false;
-    if (uses_.at(&s.node()) > 1) match.reason = "its scores are used elsewhere";
+    if (*uses_.find(&s.node()) > 1) match.reason = "its scores are used elsewhere";
     const std::span<const Expr> in = s.node().inputs();
     const bool factors = match.scale != 1;  // seen between here and the softmax
     if (is<Where>(s) && !match.in.mask && !match.in.bias && !factors &&
@@ -133,7 +133,7 @@ bool Matcher::scores(Expr s, Match& match) const {
 }
 
 bool Matcher::product(const Expr& s, Match& match) const {
-  if (uses_.at(&s.node()) > 1) match.reason = "its scores are used elsewhere";
+  if (*uses_.find(&s.node()) > 1) match.reason = "its scores are used elsewhere";
   match.in.q = s.node().inputs()[0];
   match.in.k = s.node().inputs()[1];
   if (attribute<bool>(s, "transpose_a")) match.reason = "q is transposed";

@@ -1,12 +1,12 @@
 #include "fovea/graph/gradients.h"
 
 #include <algorithm>
-#include <unordered_map>
 
 #include "fovea/graph/passes.h"
 #include "fovea/graph/rewrite.h"
 #include "fovea/ops/elementwise.h"
 #include "fovea/ops/movement.h"
+#include "fovea/ops/node_map.h"
 #include "fovea/ops/op.h"
 #include "fovea/ops/reductions.h"
 #include "fovea/tensor/format.h"
@@ -40,7 +40,9 @@ class Reverse {
  private:
   void seed(const Expr& output, const Expr& cotangent);
   void mark_relevant();
-  bool relevant(const Expr& x) const { return x && is_float(x.dtype()) && relevant_.at(&x.node()); }
+  bool relevant(const Expr& x) const {
+    return x && is_float(x.dtype()) && *relevant_.find(&x.node()) != 0;
+  }
   void accumulate(const Expr& x, const Expr& d);
   void step(const Node* node, std::vector<Expr> d);
   std::vector<Expr> rule(const Node* node, std::span<const Expr> d) const;
@@ -48,8 +50,8 @@ class Reverse {
 
   std::span<const Expr> outputs_, wrt_;
   std::vector<const Node*> order_;
-  std::unordered_map<const Node*, bool> relevant_;  // whether some wrt is the node or before it
-  std::unordered_map<const Node*, std::vector<Expr>> cotangents_;
+  NodeMap<char> relevant_;  // whether some wrt is the node or before it
+  NodeMap<std::vector<Expr>> cotangents_;
 };
 
 Reverse::Reverse(std::span<const Expr> outputs, std::span<const Expr> wrt,
@@ -93,12 +95,12 @@ void Reverse::seed(const Expr& output, const Expr& cotangent) {
 }
 
 void Reverse::mark_relevant() {
-  std::unordered_map<const Node*, bool> is_wrt;
+  NodeMap<char> is_wrt;
   for (const Expr& x : wrt_) is_wrt[&x.node()] = true;
   for (const Node* node : order_) {
-    bool& mark = relevant_[node];
-    mark = is_wrt.contains(node) ||
-           std::ranges::any_of(node->inputs(), [&](const Expr& x) { return relevant(x); });
+    relevant_[node] =
+        is_wrt.contains(node) ||
+        std::ranges::any_of(node->inputs(), [&](const Expr& x) { return relevant(x); });
   }
 }
 
@@ -114,16 +116,16 @@ std::vector<Expr> Reverse::run() {
   for (auto it = order_.rbegin(); it != order_.rend(); ++it) {
     const Node* node = *it;
     if (node->kind() != Node::Kind::op) continue;
-    const auto found = cotangents_.find(node);
-    if (found == cotangents_.end()) continue;
+    const std::vector<Expr>* found = cotangents_.find(node);
+    if (found == nullptr) continue;
     if (std::ranges::none_of(node->inputs(), [&](const Expr& x) { return relevant(x); })) continue;
-    step(node, found->second);
+    step(node, *found);
   }
   std::vector<Expr> results;
   for (const Expr& x : wrt_) {
-    const auto found = cotangents_.find(&x.node());
+    const std::vector<Expr>* found = cotangents_.find(&x.node());
     Expr d;
-    if (found != cotangents_.end()) d = found->second[static_cast<std::size_t>(x.output())];
+    if (found != nullptr) d = (*found)[static_cast<std::size_t>(x.output())];
     results.push_back(d ? d : zeros(x.spec()));
   }
   return results;

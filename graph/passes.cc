@@ -18,42 +18,56 @@ constexpr std::int64_t kLargestFolded = 1 << 16;  // elements
 bool runs(const OpType& type) { return type.has_forward || type.elementwise || type.has_view; }
 
 std::vector<Tensor> constant_inputs(std::span<const Expr> inputs) {
-  std::vector<Tensor> values;
   for (const Expr& x : inputs) {
     if (x && x.node().kind() != Node::Kind::constant) return {};
-    values.push_back(x ? x.node().value() : Tensor());
   }
+  std::vector<Tensor> values;
+  for (const Expr& x : inputs) values.push_back(x ? x.node().value() : Tensor());
   return values;
 }
 
-void append(std::string& key, const void* bytes, std::size_t size) {
-  key.append(static_cast<const char*>(bytes), size);
-}
-
-// Bytes that are equal for equal nodes; none for nodes that are not merged.
-std::string key_of(const Node& node, std::span<const Expr> inputs) {
-  std::string key;
-  if (node.kind() == Node::Kind::input) return key;
+// Equal for nodes that merge_equal takes for one, different for almost all others.
+std::uint64_t hash_of(const Node& node, std::span<const Expr> inputs) {
+  std::uint64_t hash = 0;
+  const auto mix = [&](std::uint64_t value) {
+    hash = (hash ^ value) * 0x9e3779b97f4a7c15u;
+    hash ^= hash >> 29;
+  };
   if (node.kind() == Node::Kind::constant) {
     const Tensor& value = node.value();
-    if (value.numel() != 1) return key;
-    key = "=" + to_string(spec_of(value));
-    append(key, value.raw(), size_of(value.dtype()));
-    return key;
+    std::uint64_t bits = 0;
+    std::memcpy(&bits, value.raw(), size_of(value.dtype()));
+    mix(bits);
+    return hash;
   }
-  const OpType* type = &node.op().type();  // types of one name may come from several registries
-  append(key, &type, sizeof type);
+  const OpType* type = &node.op().type();
+  mix(reinterpret_cast<std::uintptr_t>(type));
   for (const Expr& x : inputs) {
-    const Node* operand = x ? &x.node() : nullptr;
-    const std::int64_t output = x.output();
-    append(key, &operand, sizeof operand);
-    append(key, &output, sizeof output);
+    mix(x ? reinterpret_cast<std::uintptr_t>(&x.node()) : 0);
+    mix(static_cast<std::uint64_t>(x.output()));
   }
-  if (!type->attributes.empty()) {
-    for (const auto& [name, value] : node.op().attributes())
-      key += name + "=" + to_string(value) + " ";
+  if (type->attributes.empty()) return hash;
+  for (const auto& [name, value] : node.op().attributes()) {
+    mix(std::hash<std::string>()(to_string(value)));
   }
-  return key;
+  return hash;
+}
+
+bool equal_nodes(const Node& a, std::span<const Expr> a_inputs, const Node& b,
+                 std::span<const Expr> b_inputs) {
+  if (a.kind() != b.kind()) return false;
+  if (a.kind() == Node::Kind::constant) return equal_bits(a.value(), b.value());
+  // Types of one name may come from several registries.
+  if (&a.op().type() != &b.op().type()) return false;
+  if (!std::ranges::equal(a_inputs, b_inputs,
+                          [](const Expr& x, const Expr& y) { return same(x, y); })) {
+    return false;
+  }
+  if (a.op().type().attributes.empty()) return true;
+  const AttributeMap x = a.op().attributes(), y = b.op().attributes();
+  return std::ranges::equal(x, y, [](const auto& p, const auto& q) {
+    return p.first == q.first && to_string(p.second) == to_string(q.second);
+  });
 }
 
 std::vector<Expr> outputs_of(const std::shared_ptr<const Node>& node) {
@@ -104,20 +118,23 @@ std::vector<Expr> fold_constants(std::span<const Expr> exprs) {
 }
 
 std::vector<Expr> merge_equal(std::span<const Expr> exprs) {
-  std::unordered_map<std::string, std::vector<Expr>> known;
+  std::unordered_map<std::uint64_t, std::shared_ptr<const Node>> known;  // the first of each kind
+  std::vector<Expr> inputs;
   return rewrite(exprs, [&](const RewriteStep& step) -> std::vector<Expr> {
     const Node& node = *step.node;
-    std::string key = key_of(node, step.inputs);
-    if (key.empty()) return {};
-    const auto [found, is_new] = known.try_emplace(std::move(key));
-    if (!is_new) return found->second;
-    const bool kept = std::ranges::equal(step.inputs, node.inputs(),
-                                         [](const Expr& a, const Expr& b) { return same(a, b); });
-    const LocationScope scope(node.location());
-    found->second =
-        kept ? outputs_of(step.node)
-             : apply(node.op_pointer(), {step.inputs.begin(), step.inputs.end()}, node.location());
-    return found->second;
+    if (node.kind() == Node::Kind::input) return {};
+    if (node.kind() == Node::Kind::constant && node.value().numel() != 1) return {};
+    for (std::uint64_t hash = hash_of(node, step.inputs);; ++hash) {
+      const auto [found, is_new] = known.try_emplace(hash, step.node);
+      if (is_new) return {};
+      const Node& first = *found->second;
+      inputs.clear();
+      for (const Expr& x : first.inputs()) inputs.push_back(step.now(x));
+      if (!equal_nodes(node, step.inputs, first, inputs)) continue;
+      std::vector<Expr> outputs = outputs_of(found->second);
+      for (Expr& x : outputs) x = step.now(x);
+      return outputs;
+    }
   });
 }
 

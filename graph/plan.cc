@@ -1,9 +1,8 @@
 #include "fovea/graph/plan.h"
 
 #include <algorithm>
-#include <map>
-#include <unordered_map>
 
+#include "fovea/ops/node_map.h"
 #include "fovea/tensor/format.h"
 #include "fovea/tensor/parallel.h"
 
@@ -18,25 +17,24 @@ namespace {
 
 constexpr std::size_t kLargestChain = 24;  // ops in one elementwise pass
 
+// Nodes are numbered in topological order, and so are all their outputs; what is known of them
+// stands in vectors.
 class Builder {
  public:
   Builder(Executable::Plan& plan, std::span<const Expr> inputs, std::span<const Expr> outputs,
-          const CompileOptions& options)
-      : plan_(plan), options_(options), order_(topological_order(outputs)), outputs_(outputs) {
-    for (std::size_t i = 0; i < inputs.size(); ++i) input_index_[&inputs[i].node()] = i;
-  }
+          const CompileOptions& options);
 
   void build() {
     count_uses();
     if (options_.fuse_elementwise) group_chains();
-    for (const Node* node : order_) add(node);
+    for (std::size_t n = 0; n < order_.size(); ++n) add(n);
     choose_outputs();
     find_lifetimes();
     if (options_.overwrite) overwrite();
     place_in_arena(plan_);
     for (const Step& step : plan_.steps) {
       std::size_t bytes = step.loop ? step.loop->scratch_bytes(num_threads()) : 0;
-      if (step.op && !step.loop) bytes = step.op->workspace(specs_of(step));
+      if (step.op) bytes = step.op->workspace(specs_of(step));
       plan_.scratch_bytes = std::max(plan_.scratch_bytes, bytes);
     }
   }
@@ -44,25 +42,32 @@ class Builder {
  private:
   struct Use {
     std::size_t count = 0;
-    const Node* user = nullptr;
-    bool one_user = true;
     bool is_result = false;
   };
 
-  static bool elementwise(const Node* node) {
-    return node->kind() == Node::Kind::op && node->op().type().elementwise;
+  bool elementwise(std::size_t n) const {
+    const Node& node = *order_[n];
+    return node.kind() == Node::Kind::op && node.op().type().elementwise;
+  }
+  // The outputs that are a node's operands, kNone for one that is left out.
+  std::span<const std::size_t> operands(std::size_t n) const {
+    return std::span(operands_).subspan(first_operand_[n],
+                                        first_operand_[n + 1] - first_operand_[n]);
+  }
+  std::size_t output_of(const Expr& x) const {
+    return first_output_[*number_.find(&x.node())] + static_cast<std::size_t>(x.output());
+  }
+  std::size_t value_of(std::size_t output) const {
+    return output == kNone ? kNone : values_[output];
   }
 
   void count_uses();
   void group_chains();
-  void add(const Node* node);
-  void add_op(const Node* node);
-  void add_view(const Node* node);
-  void add_loop(const Node* node);
+  void add(std::size_t n);
+  void add_op(std::size_t n);
+  void add_view(std::size_t n);
+  void add_loop(std::size_t last);
   std::size_t new_root(const TensorSpec& spec, Home home, std::size_t index);
-  std::size_t value_of(const Expr& x) const {
-    return x ? values_.at(&x.node())[static_cast<std::size_t>(x.output())] : kNone;
-  }
   std::vector<Op::MaybeSpec> specs_of(const Step& step) const;
   bool fills_root(const Value& value) const;
   void choose_outputs();
@@ -71,58 +76,72 @@ class Builder {
 
   Executable::Plan& plan_;
   const CompileOptions& options_;
-  std::vector<const Node*> order_;
   std::span<const Expr> outputs_;
-  std::unordered_map<const Node*, std::size_t> input_index_;
-  std::unordered_map<const Node*, std::vector<Use>> uses_;
-  std::unordered_map<const Node*, const Node*> chain_;  // node → last node of its chain
-  std::unordered_map<const Node*, std::vector<const Node*>> members_;
-  std::unordered_map<const Node*, std::vector<std::size_t>> values_;
+  std::vector<const Node*> order_;
+  NodeMap<std::size_t> input_index_, number_;
+  // By node; of those with an end, one more.
+  std::vector<std::size_t> first_operand_, first_output_;
+  std::vector<std::size_t> chain_;  // its last node; kNone: in none
+  std::vector<std::size_t> first_member_,
+      next_member_;  // of chains; first_member_ of the last node
+  // By operand of all nodes: the output that it is.
+  std::vector<std::size_t> operands_;
+  // By output of all nodes:
+  std::vector<std::size_t> node_of_, values_;
+  std::vector<Use> uses_;
 };
 
+Builder::Builder(Executable::Plan& plan, std::span<const Expr> inputs,
+                 std::span<const Expr> outputs, const CompileOptions& options)
+    : plan_(plan), options_(options), outputs_(outputs), order_(topological_order(outputs)) {
+  for (std::size_t i = 0; i < inputs.size(); ++i) input_index_[&inputs[i].node()] = i;
+  number_.reserve(order_.size());
+  for (std::size_t n = 0; n < order_.size(); ++n) {
+    const Node* node = order_[n];
+    number_[node] = n;
+    first_operand_.push_back(operands_.size());
+    first_output_.push_back(node_of_.size());
+    for (const Expr& x : node->inputs()) operands_.push_back(x ? output_of(x) : kNone);
+    node_of_.insert(node_of_.end(), node->outputs().size(), n);
+  }
+  first_operand_.push_back(operands_.size());
+  uses_.resize(node_of_.size());
+  values_.assign(node_of_.size(), kNone);
+  chain_.assign(order_.size(), kNone);
+}
+
 void Builder::count_uses() {
-  for (const Node* node : order_) uses_[node].resize(node->outputs().size());
-  for (const Node* node : order_) {
-    for (const Expr& x : node->inputs()) {
-      if (!x) continue;
-      Use& use = uses_[&x.node()][static_cast<std::size_t>(x.output())];
-      use.one_user = use.count == 0 || (use.one_user && use.user == node);
-      use.user = node;
-      ++use.count;
-    }
+  for (const std::size_t output : operands_) {
+    if (output != kNone) ++uses_[output].count;
   }
-  for (const Expr& x : outputs_) {
-    uses_[&x.node()][static_cast<std::size_t>(x.output())].is_result = true;
-  }
+  for (const Expr& x : outputs_) uses_[output_of(x)].is_result = true;
 }
 
 // An elementwise node joins the chain of its users when they are all in one chain, of the same
 // shape.
 void Builder::group_chains() {
-  std::unordered_map<const Node*, const Node*> joined;  // the chain that all users so far are in
-  std::unordered_map<const Node*, bool> torn;
-  for (auto it = order_.rbegin(); it != order_.rend(); ++it) {
-    const Node* node = *it;
-    if (elementwise(node)) {
-      const Node* root = node;
-      if (!uses_[node][0].is_result && !torn[node] && joined.contains(node)) {
-        const Node* candidate = joined[node];
-        if (candidate != nullptr && candidate->outputs()[0].shape == node->outputs()[0].shape &&
-            members_[candidate].size() < kLargestChain) {
-          root = candidate;
-        }
-      }
-      chain_[node] = root;
-      members_[root].push_back(node);
+  constexpr std::size_t kTorn = kNone - 1;
+  std::vector<std::size_t> joined(order_.size(), kNone);  // the chain that all users so far are in
+  std::vector<std::size_t> size(order_.size(), 0);
+  first_member_.assign(order_.size(), kNone);
+  next_member_.assign(order_.size(), kNone);
+  for (std::size_t n = order_.size(); n-- > 0;) {
+    std::size_t own = kTorn;
+    if (elementwise(n)) {
+      const std::size_t candidate = joined[n];
+      const bool joins = candidate < kTorn && !uses_[first_output_[n]].is_result &&
+                         size[candidate] < kLargestChain &&
+                         order_[candidate]->outputs()[0].shape == order_[n]->outputs()[0].shape;
+      chain_[n] = own = joins ? candidate : n;
+      next_member_[n] = std::exchange(first_member_[own], n);
+      ++size[own];
     }
-    const Node* own = elementwise(node) ? chain_[node] : nullptr;
-    for (const Expr& x : node->inputs()) {
-      if (!x) continue;
-      const auto [found, is_new] = joined.try_emplace(&x.node(), own);
-      if (!is_new && found->second != own) torn[&x.node()] = true;
+    for (const std::size_t output : operands(n)) {
+      if (output == kNone) continue;
+      std::size_t& chain = joined[node_of_[output]];
+      chain = chain == kNone || chain == own ? own : kTorn;
     }
   }
-  for (auto& [root, members] : members_) std::ranges::reverse(members);  // operands first
 }
 
 std::size_t Builder::new_root(const TensorSpec& spec, Home home, std::size_t index) {
@@ -134,49 +153,53 @@ std::size_t Builder::new_root(const TensorSpec& spec, Home home, std::size_t ind
   return plan_.values.size() - 1;
 }
 
-void Builder::add(const Node* node) {
+void Builder::add(std::size_t n) {
+  const Node* node = order_[n];
+  const std::size_t output = first_output_[n];
   switch (node->kind()) {
     case Node::Kind::input: {
-      const auto found = input_index_.find(node);
-      if (found == input_index_.end()) {
+      const std::size_t* index = input_index_.find(node);
+      if (index == nullptr) {
         throw Error("compile",
                     format("input {} is needed but not among the inputs", quoted(node->name())))
             .at(node->location().text());
       }
-      values_[node] = {new_root(node->outputs()[0], Home::input, found->second)};
+      values_[output] = new_root(node->outputs()[0], Home::input, *index);
       return;
     }
     case Node::Kind::constant:
-      values_[node] = {new_root(node->outputs()[0], Home::constant, plan_.constants.size())};
+      values_[output] = new_root(node->outputs()[0], Home::constant, plan_.constants.size());
       plan_.constants.push_back(node->value().contiguous());
       return;
     case Node::Kind::op:
       break;
   }
-  if (chain_.contains(node) && chain_[node] != node) return;  // done by the chain's last node
-  if (node->op().type().has_view) return add_view(node);
-  if (elementwise(node)) return add_loop(node);
-  add_op(node);
+  if (chain_[n] != kNone && chain_[n] != n) return;  // done by the chain's last node
+  if (node->op().type().has_view) return add_view(n);
+  if (elementwise(n)) return add_loop(n);
+  add_op(n);
 }
 
-void Builder::add_op(const Node* node) {
-  Step step{
-      .op = node->op_pointer(), .location = node->location(), .names = {node->op().type().name}};
-  for (const Expr& x : node->inputs()) step.in.push_back(value_of(x));
-  std::vector<std::size_t>& values = values_[node];
+void Builder::add_op(std::size_t n) {
+  const Node* node = order_[n];
+  Step step{.op = node->op_pointer(), .location = node->location()};
+  step.in.reserve(node->inputs().size());
+  step.out.reserve(node->outputs().size());
+  for (const std::size_t output : operands(n)) step.in.push_back(value_of(output));
   for (std::size_t o = 0; o < node->outputs().size(); ++o) {
-    const Use& use = uses_[node][o];
-    const bool wanted = use.count > 0 || use.is_result;
-    values.push_back(wanted ? new_root(node->outputs()[o], Home::arena, 0) : kNone);
-    step.out.push_back(values.back());
+    const std::size_t output = first_output_[n] + o;
+    const bool wanted = uses_[output].count > 0 || uses_[output].is_result;
+    if (wanted) values_[output] = new_root(node->outputs()[o], Home::arena, 0);
+    step.out.push_back(values_[output]);
   }
   plan_.steps.push_back(std::move(step));
 }
 
 // Views are made once, on a tensor of the operand's layout whose elements nobody reads.
-void Builder::add_view(const Node* node) {
+void Builder::add_view(std::size_t n) {
   alignas(64) static constexpr std::byte kNowhere[64] = {};
-  std::size_t operand = value_of(node->inputs()[0]);
+  const Node* node = order_[n];
+  std::size_t operand = value_of(operands(n)[0]);
   const Value& x = plan_.values[operand];
   const Tensor phantom =
       Tensor::borrow(static_cast<const void*>(kNowhere), x.spec.dtype, x.spec.shape, x.strides);
@@ -184,7 +207,7 @@ void Builder::add_view(const Node* node) {
   if (!seen) {
     // Made row-major first, by a step of its own.
     const TensorSpec spec = x.spec;
-    Step copy{.in = {operand}, .location = node->location(), .names = {node->op().type().name}};
+    Step copy{.in = {operand}, .location = node->location()};
     operand = new_root(spec, Home::arena, 0);
     copy.out = {operand};
     plan_.steps.push_back(std::move(copy));
@@ -196,50 +219,58 @@ void Builder::add_view(const Node* node) {
                      reinterpret_cast<std::intptr_t>(static_cast<const void*>(kNowhere));
   Value value{.spec = node->outputs()[0], .strides = seen.strides(), .root = source.root};
   value.offset = source.offset + bytes / static_cast<std::int64_t>(size_of(source.spec.dtype));
-  values_[node] = {plan_.values.size()};
+  values_[first_output_[n]] = plan_.values.size();
   plan_.values.push_back(std::move(value));
 }
 
-void Builder::add_loop(const Node* root) {
-  Step step{.location = root->location()};
-  const std::vector<const Node*> alone{root};
-  const std::vector<const Node*>& members = members_.contains(root) ? members_[root] : alone;
+void Builder::add_loop(std::size_t last) {
+  const bool alone = chain_[last] == kNone;
+  const auto next = [&](std::size_t n) { return alone ? kNone : next_member_[n]; };
+  const auto inside = [&](std::size_t output) {
+    return !alone && chain_[node_of_[output]] == last;
+  };
+  Step step{.location = order_[last]->location()};
   TileProgram program;
   std::vector<TileLoop::Layout> layouts;
-  std::unordered_map<std::size_t, std::size_t> operand_of;  // value → operand
-  for (const Node* node : members) {
-    for (const Expr& x : node->inputs()) {
-      if (chain_.contains(&x.node()) && chain_[&x.node()] == root) continue;
-      const std::size_t value = value_of(x);
-      if (!operand_of.try_emplace(value, step.in.size()).second) continue;
-      step.in.push_back(value);
-      program.inputs.push_back(x.dtype());
-      layouts.push_back({plan_.values[value].spec.shape, plan_.values[value].strides});
+  std::vector<std::pair<std::size_t, std::size_t>> made;  // output → value of the program
+  for (std::size_t n = alone ? last : first_member_[last]; n != kNone; n = next(n)) {
+    for (std::size_t i = 0; i < operands(n).size(); ++i) {
+      const std::size_t output = operands(n)[i];
+      if (inside(output) || std::ranges::find(step.in, values_[output]) != step.in.end()) continue;
+      step.in.push_back(values_[output]);
+      program.inputs.push_back(order_[n]->inputs()[i].dtype());
+      const Value& value = plan_.values[values_[output]];
+      layouts.push_back({value.spec.shape, value.strides});
     }
   }
-  std::unordered_map<const Node*, std::size_t> made;
-  for (const Node* node : members) {
+  for (std::size_t n = alone ? last : first_member_[last]; n != kNone; n = next(n)) {
+    const Node* node = order_[n];
     TileProgram::Step part{
         .op = node->op_pointer(), .kernel = {}, .operands = {}, .dtype = node->outputs()[0].dtype};
     std::vector<DType> dtypes;
-    for (const Expr& x : node->inputs()) {
-      dtypes.push_back(x.dtype());
-      part.operands.push_back(made.contains(&x.node()) ? made[&x.node()]
-                                                       : operand_of.at(value_of(x)));
+    for (const Expr& x : node->inputs()) dtypes.push_back(x.dtype());
+    for (const std::size_t output : operands(n)) {
+      const auto found = inside(output)
+                             ? std::ranges::find(made, output, &decltype(made)::value_type::first)
+                             : made.end();
+      part.operands.push_back(
+          found != made.end() ? found->second
+                              : static_cast<std::size_t>(
+                                    std::ranges::find(step.in, values_[output]) - step.in.begin()));
     }
     part.kernel = node->op().tile_kernel(dtypes);
-    made[node] = program.inputs.size() + program.steps.size();
+    made.emplace_back(first_output_[n], program.inputs.size() + program.steps.size());
     program.steps.push_back(std::move(part));
-    step.names.push_back(node->op().type().name);
   }
-  step.loop.emplace(std::move(program), layouts, root->outputs()[0].shape);
-  step.out = {new_root(root->outputs()[0], Home::arena, 0)};
-  values_[root] = step.out;
+  step.loop.emplace(std::move(program), layouts, order_[last]->outputs()[0].shape);
+  values_[first_output_[last]] = new_root(order_[last]->outputs()[0], Home::arena, 0);
+  step.out = {values_[first_output_[last]]};
   plan_.steps.push_back(std::move(step));
 }
 
 std::vector<Op::MaybeSpec> Builder::specs_of(const Step& step) const {
   std::vector<Op::MaybeSpec> specs;
+  specs.reserve(step.in.size());
   for (const std::size_t value : step.in) {
     specs.push_back(value == kNone ? Op::MaybeSpec() : Op::MaybeSpec(plan_.values[value].spec));
   }
@@ -258,17 +289,15 @@ bool Builder::fills_root(const Value& value) const {
 // part, the same value twice) a last step copies it there.
 void Builder::choose_outputs() {
   for (std::size_t o = 0; o < outputs_.size(); ++o) {
-    const std::size_t result = value_of(outputs_[o]);
+    const std::size_t result = values_[output_of(outputs_[o])];
     Value& root = plan_.values[plan_.values[result].root];
     if (root.home == Home::arena && fills_root(plan_.values[result])) {
       root.home = Home::output;
       root.index = o;
-      plan_.results.push_back(result);
       continue;
     }
-    Step copy{.in = {result}, .names = {"copy"}};
+    Step copy{.in = {result}};
     copy.out = {new_root(outputs_[o].spec(), Home::output, o)};
-    plan_.results.push_back(copy.out[0]);
     plan_.steps.push_back(std::move(copy));
   }
 }
@@ -289,8 +318,12 @@ void Builder::find_lifetimes() {
 // A result takes the memory of an operand that fills it, that nobody reads later, and that this
 // step reads in order only.
 void Builder::overwrite() {
-  std::vector<std::vector<std::size_t>> family(plan_.values.size());  // root → it and its views
-  for (std::size_t v = 0; v < plan_.values.size(); ++v) family[plan_.values[v].root].push_back(v);
+  std::vector<std::size_t> moved(plan_.values.size(), kNone);  // root → the root that it became
+  const auto root_of = [&](std::size_t v) {
+    std::size_t root = plan_.values[v].root;
+    while (moved[root] != kNone) root = moved[root];
+    return plan_.values[v].root = root;
+  };
   for (std::size_t s = 0; s < plan_.steps.size(); ++s) {
     Step& step = plan_.steps[s];
     const bool may = step.loop || (step.op && step.op->type().overwrites);
@@ -298,94 +331,30 @@ void Builder::overwrite() {
     Value& out = plan_.values[step.out[0]];
     for (const std::size_t operand : step.in) {
       if (operand == kNone) continue;
-      const Value& x = plan_.values[operand];
-      const std::size_t old_root = x.root;
-      const Value& root = plan_.values[old_root];
+      const std::size_t old_root = root_of(operand);
+      const Value &x = plan_.values[operand], &root = plan_.values[old_root];
       const bool only_reader = std::ranges::count_if(step.in, [&](std::size_t other) {
-                                 return other != kNone && plan_.values[other].root == old_root;
+                                 return other != kNone && root_of(other) == old_root;
                                }) == 1;
       if (root.home != Home::arena || root.last != s || !only_reader || x.spec != out.spec ||
           !fills_root(x)) {
         continue;
       }
       // The operand's root becomes the result's: its memory, and all its views, move there.
-      const std::size_t new_root = step.out[0];
       out.first = root.first;
-      for (const std::size_t v : family[old_root]) plan_.values[v].root = new_root;
-      family[new_root].insert(family[new_root].end(), family[old_root].begin(),
-                              family[old_root].end());
-      family[old_root].clear();
+      moved[old_root] = step.out[0];
       step.in_place = true;
       break;
     }
   }
+  // From the last value, so that each finds its root in one step.
+  for (std::size_t v = plan_.values.size(); v-- > 0;) {
+    const std::size_t next = moved[plan_.values[v].root];
+    if (next != kNone) plan_.values[v].root = root_of(next);
+  }
 }
 
 }  // namespace
-
-void place_in_arena(Executable::Plan& plan) {
-  constexpr std::size_t kAlign = 64;
-  std::vector<std::size_t> roots;
-  std::map<std::size_t, std::vector<std::size_t>> ends;  // step → roots last read there
-  for (std::size_t v = 0; v < plan.values.size(); ++v) {
-    if (plan.values[v].root == v && plan.values[v].home == Home::arena) roots.push_back(v);
-  }
-  std::ranges::stable_sort(roots, {}, [&](std::size_t v) { return plan.values[v].first; });
-  std::map<std::size_t, std::size_t> free;  // offset → bytes
-  const auto release = [&](std::size_t offset, std::size_t bytes) {
-    auto next = free.upper_bound(offset);
-    if (next != free.end() && offset + bytes == next->first) {
-      bytes += next->second;
-      next = free.erase(next);
-    }
-    if (next != free.begin()) {
-      auto before = std::prev(next);
-      if (before->first + before->second == offset) {
-        before->second += bytes;
-        return;
-      }
-    }
-    free[offset] = bytes;
-  };
-  for (const std::size_t v : roots) {
-    Value& value = plan.values[v];
-    while (!ends.empty() && ends.begin()->first < value.first) {
-      for (const std::size_t done : ends.begin()->second) {
-        const Value& old = plan.values[done];
-        const std::size_t bytes =
-            static_cast<std::size_t>(old.spec.shape.numel()) * size_of(old.spec.dtype);
-        release(old.arena_offset, std::max((bytes + kAlign - 1) / kAlign * kAlign, kAlign));
-      }
-      ends.erase(ends.begin());
-    }
-    std::size_t bytes =
-        static_cast<std::size_t>(value.spec.shape.numel()) * size_of(value.spec.dtype);
-    bytes = std::max((bytes + kAlign - 1) / kAlign * kAlign, kAlign);
-    auto best = free.end();
-    for (auto it = free.begin(); it != free.end(); ++it) {
-      if (it->second >= bytes && (best == free.end() || it->second < best->second)) best = it;
-    }
-    if (best != free.end()) {
-      value.arena_offset = best->first;
-      const std::size_t rest = best->second - bytes;
-      free.erase(best);
-      if (rest > 0) free[value.arena_offset + bytes] = rest;
-    } else {
-      // Grow, beginning with the free end if there is one.
-      std::size_t begin = plan.arena_bytes;
-      if (!free.empty() && std::prev(free.end())->first + std::prev(free.end())->second == begin) {
-        begin = std::prev(free.end())->first;
-        free.erase(std::prev(free.end()));
-      }
-      value.arena_offset = begin;
-      if (__builtin_add_overflow(begin, bytes, &plan.arena_bytes)) {
-        fail("compile",
-             "the plan needs more bytes than an address has; smaller shapes are required");
-      }
-    }
-    ends[value.last].push_back(v);
-  }
-}
 
 void build_plan(Executable::Plan& plan, std::span<const Expr> inputs, std::span<const Expr> outputs,
                 const CompileOptions& options) {

@@ -40,7 +40,6 @@ struct Step {
   std::optional<TileLoop> loop = {};           // elementwise
   std::vector<std::size_t> in = {}, out = {};  // values, or kNone
   Location location = {};
-  std::vector<std::string_view> names = {};  // ops that it does, for `explain`
   bool in_place = false;
 };
 
@@ -53,7 +52,6 @@ struct Executable::Plan {
   std::vector<Tensor> constants;
   std::vector<plan::Value> values;
   std::vector<plan::Step> steps;
-  std::vector<std::size_t> results;  // the value that each output is
   std::size_t arena_bytes = 0, scratch_bytes = 0;
   std::vector<std::string> notes;  // of passes, for `explain`
 

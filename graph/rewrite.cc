@@ -1,8 +1,8 @@
 #include "fovea/graph/rewrite.h"
 
 #include <algorithm>
-#include <unordered_map>
 
+#include "fovea/ops/node_map.h"
 #include "fovea/ops/op.h"
 #include "fovea/tensor/format.h"
 
@@ -11,11 +11,11 @@ namespace fovea {
 std::vector<Expr> rewrite(std::span<const Expr> exprs,
                           const std::function<std::vector<Expr>(const RewriteStep&)>& make) {
   // New values of the outputs of each node that is not kept.
-  std::unordered_map<const Node*, std::vector<Expr>> changed;
+  NodeMap<std::vector<Expr>> changed;
   const std::function<Expr(const Expr&)> value = [&](const Expr& x) {
     if (!x) return x;
-    const auto found = changed.find(&x.node());
-    return found == changed.end() ? x : found->second[static_cast<std::size_t>(x.output())];
+    const std::vector<Expr>* outputs = changed.find(&x.node());
+    return outputs == nullptr ? x : (*outputs)[static_cast<std::size_t>(x.output())];
   };
   std::vector<Expr> inputs;
   for (const Node* node : topological_order(exprs)) {
@@ -40,7 +40,7 @@ std::vector<Expr> rewrite(std::span<const Expr> exprs,
 
 std::vector<Expr> substitute(std::span<const Expr> exprs, std::span<const Expr> from,
                              std::span<const Expr> to) {
-  std::unordered_map<const Node*, std::vector<Expr>> replaced;
+  NodeMap<std::vector<Expr>> replaced;
   for (std::size_t i = 0; i < from.size(); ++i) {
     if (!from[i]) continue;
     if (to[i].spec() != from[i].spec()) {
@@ -54,8 +54,8 @@ std::vector<Expr> substitute(std::span<const Expr> exprs, std::span<const Expr> 
     outputs[static_cast<std::size_t>(from[i].output())] = to[i];
   }
   return rewrite(exprs, [&](const RewriteStep& step) {
-    const auto found = replaced.find(step.node.get());
-    return found == replaced.end() ? std::vector<Expr>() : found->second;
+    const std::vector<Expr>* outputs = replaced.find(step.node.get());
+    return outputs == nullptr ? std::vector<Expr>() : *outputs;
   });
 }
 

@@ -26,7 +26,7 @@ struct RewriteStep {
   const std::shared_ptr<const Node>& node;
   std::span<const Expr> inputs;
   /// What any expression before this node has become.
-  std::function<Expr(const Expr&)> now;
+  const std::function<Expr(const Expr&)>& now;
 };
 
 /// The general form: goes through the graphs from the leaves. `make` gives the new values of a

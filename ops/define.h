@@ -93,6 +93,42 @@ Bundle<TensorSpec> unflatten_specs(std::span<const Op::MaybeSpec> flat) {
   return bundle;
 }
 
+// Pointers to the members of a bundle, in the order of its flat list.
+template <class Bundle>
+void append_pointers(Bundle& bundle, std::vector<Tensor*>& all) {
+  const auto append = [&](Tensor& t) { all.push_back(t ? &t : nullptr); };
+  for_each_member(bundle, [&]<class M>(M& member) {
+    constexpr Arity arity = arity_of<M>;
+    if constexpr (arity == Arity::required) {
+      append(member);
+    } else if constexpr (arity == Arity::optional) {
+      all.push_back(member ? &*member : nullptr);
+    } else {
+      for (Tensor& t : member) append(t);
+    }
+  });
+}
+
+template <class A>
+class CallOf final : public Call {
+ public:
+  CallOf(const A& a, std::span<const Tensor> in, std::span<const Tensor> out)
+      : a_(a), in_(unflatten<A::template In>(in)), out_(unflatten<A::template Out>(out)) {}
+
+  void run(Context& context) override { a_.forward(context, in_, out_); }
+  std::vector<Tensor*> tensors() override {
+    std::vector<Tensor*> all;
+    append_pointers(in_, all);
+    append_pointers(out_, all);
+    return all;
+  }
+
+ private:
+  const A& a_;
+  typename A::template In<Tensor> in_;
+  typename A::template Out<Tensor> out_;
+};
+
 template <class A>
 class OpOf final : public Op {
  public:
@@ -123,6 +159,15 @@ class OpOf final : public Op {
       out[0].copy_from(seen ? seen : a_.view(in[0].contiguous()));
     } else {
       forward_by_decomposition(*this, in, out);
+    }
+  }
+
+  std::unique_ptr<Call> prepare(std::span<const Tensor> in,
+                                std::span<const Tensor> out) const override {
+    if constexpr (HasForward<A>) {
+      return std::make_unique<CallOf<A>>(a_, in, out);
+    } else {
+      return Op::prepare(in, out);
     }
   }
 

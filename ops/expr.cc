@@ -1,9 +1,7 @@
 #include "fovea/ops/expr.h"
 
-#include <unordered_map>
-#include <unordered_set>
-
 #include "fovea/ops/elementwise.h"
+#include "fovea/ops/node_map.h"
 #include "fovea/ops/op.h"
 #include "fovea/tensor/format.h"
 
@@ -110,7 +108,7 @@ std::vector<Expr> apply(std::shared_ptr<const Op> op, std::vector<Expr> inputs,
 
 std::vector<const Node*> topological_order(std::span<const Expr> outputs) {
   std::vector<const Node*> order;
-  std::unordered_set<const Node*> seen;
+  NodeMap<char> seen;
   struct Visit {
     const Node* node;
     std::size_t next;

@@ -16,6 +16,32 @@ std::byte* Context::scratch(std::size_t bytes) {
   return static_cast<std::byte*>(memory_.mutable_raw());
 }
 
+namespace {
+
+class ForwardCall final : public Call {
+ public:
+  ForwardCall(const Op& op, std::span<const Tensor> in, std::span<const Tensor> out)
+      : op_(op), in_(in.begin(), in.end()), out_(out.begin(), out.end()) {}
+
+  void run(Context& context) override { op_.forward(context, in_, out_); }
+  std::vector<Tensor*> tensors() override {
+    std::vector<Tensor*> all;
+    for (Tensor& t : in_) all.push_back(t ? &t : nullptr);
+    for (Tensor& t : out_) all.push_back(t ? &t : nullptr);
+    return all;
+  }
+
+ private:
+  const Op& op_;
+  std::vector<Tensor> in_, out_;
+};
+
+}  // namespace
+
+std::unique_ptr<Call> Op::prepare(std::span<const Tensor> in, std::span<const Tensor> out) const {
+  return std::make_unique<ForwardCall>(*this, in, out);
+}
+
 void check_arity(const OpType& type, std::span<const Op::MaybeSpec> in) {
   const std::size_t fixed = type.inputs.size() - (type.variadic() ? 1 : 0);
   if (in.size() < fixed || (in.size() > fixed && !type.variadic())) {

@@ -117,6 +117,21 @@ struct Slot {
 
 class OpType;
 
+/// A call of an op's forward that an executor keeps: lists are unpacked once, and running it copies
+/// no tensors. The op outlives it.
+class Call {
+ public:
+  Call() = default;
+  virtual ~Call() = default;
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+
+  virtual void run(Context& context) = 0;
+  /// What it reads, then what it writes, in the op's order, for rebinding between runs; null where
+  /// an optional input or an unwanted output is left out.
+  virtual std::vector<Tensor*> tensors() = 0;
+};
+
 /// An op with its attributes: immutable, shared by the nodes that apply it. Inputs and outputs are
 /// flat lists in the bundle's order; an optional input that is left out is null (empty).
 class Op {
@@ -136,6 +151,9 @@ class Op {
   /// Null outputs are not computed.
   virtual void forward(Context& context, std::span<const Tensor> in,
                        std::span<Tensor> out) const = 0;
+  /// `forward` on these tensors, to be run again and again.
+  virtual std::unique_ptr<Call> prepare(std::span<const Tensor> in,
+                                        std::span<const Tensor> out) const;
   virtual std::vector<Expr> vjp(std::span<const Expr> in, std::span<const Expr> out,
                                 std::span<const Expr> d) const = 0;
   /// Whether `vjp` is the rule for these cotangents (null: none); else the decomposition's is used.

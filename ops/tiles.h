@@ -40,6 +40,8 @@ class TileLoop {
   /// Inputs broadcast to `out`.
   TileLoop(TileProgram program, std::span<const Layout> in, const Shape& out);
 
+  const TileProgram& program() const { return program_; }
+
   /// Scratch that `run` takes from the context, for `threads` threads.
   std::size_t scratch_bytes(int threads) const;
 
