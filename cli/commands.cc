@@ -35,6 +35,14 @@ std::string drawn_note(const Options& options, const Session& session) {
   return "drawn, since nothing gives them (floats normal, i64 zero, bool true): " + names;
 }
 
+const OpType& op_named(std::string_view option, const std::string& name, const Registry& registry) {
+  try {
+    return registry.get(name);
+  } catch (const Error& error) {
+    throw UsageError(format("{}: {}", option, error.diagnostics().front().text));
+  }
+}
+
 NamedTensors by_name(const Results& results) { return {results.begin(), results.end()}; }
 
 Outcome outcome(const Options& options, const Results& results) {

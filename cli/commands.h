@@ -29,6 +29,9 @@ BindOptions bind_options(const Options& options, const Model& model);
 /// Says which inputs were drawn, unless `--quiet`; empty if none were.
 std::string drawn_note(const Options& options, const Session& session);
 
+/// Throws UsageError, with a likely name, when there is no such op.
+const OpType& op_named(std::string_view option, const std::string& name, const Registry& registry);
+
 /// Named results in the order of the model.
 using Results = std::vector<std::pair<std::string, Tensor>>;
 NamedTensors by_name(const Results& results);

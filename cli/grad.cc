@@ -21,8 +21,18 @@ std::vector<std::string> names_of(const Named& values) {
   return names;
 }
 
-// Those of `all` that `chosen` names. Throws Error for unknown and non-float names.
-Named select(std::string_view option, const Named& all, const std::vector<std::string>& chosen) {
+bool is_value(const Session& session, const std::string& name) {
+  try {
+    session.value(name);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+// Those of `all`, which are `kind`, that `chosen` names. Throws Error for others and non-floats.
+Named select(std::string_view option, std::string_view kind, const Session& session,
+             const Named& all, const std::vector<std::string>& chosen) {
   Named selected;
   std::vector<Diagnostic> mistakes;
   const auto mistake = [&](std::string text) {
@@ -32,8 +42,11 @@ Named select(std::string_view option, const Named& all, const std::vector<std::s
     const auto at = std::ranges::find(all, name, &Named::value_type::first);
     const std::vector<std::string> known = names_of(all);
     if (at == all.end()) {
-      mistake(format("unknown name {}; known are {}{}", fovea::quoted(name), fmt::join(known, ", "),
-                     did_you_mean(name, known)));
+      const std::string what = is_value(session, name)
+                                   ? format("{} is no {}", fovea::quoted(name), kind)
+                                   : format("unknown name {}", fovea::quoted(name));
+      mistake(
+          format("{}; known are {}{}", what, fmt::join(known, ", "), did_you_mean(name, known)));
     } else if (!is_float(at->second.dtype())) {
       mistake(format("{} is {}; only f32 and f64 have gradients", fovea::quoted(name),
                      to_string(at->second.spec())));
@@ -51,7 +64,7 @@ Named choose_wrt(const Options& options, const Session& session) {
   Named all;
   for (const ModelValue& input : session.inputs()) all.emplace_back(input.name, input.expr);
   for (const ModelValue& param : session.params()) all.emplace_back(param.name, param.expr);
-  if (!options.wrt.empty()) return select("--wrt", all, options.wrt);
+  if (!options.wrt.empty()) return select("--wrt", "input or param", session, all, options.wrt);
   std::erase_if(all, [](const auto& one) { return !is_float(one.second.dtype()); });
   if (all.empty()) throw Error("grad", "no input and no param is f32 or f64; one is required");
   return all;
@@ -79,6 +92,11 @@ void require_scalar(const Options& options, const Named& outputs) {
 
 // Cotangents of the outputs; those without one are null.
 std::vector<Expr> from_file(const Options& options, const Named& outputs) {
+  if (options.cotangents.find('.') == std::string::npos) {
+    throw UsageError(format("--cotangents {}: ones, random, or a file is required{}",
+                            fovea::quoted(options.cotangents),
+                            did_you_mean(options.cotangents, {"ones", "random"})));
+  }
   const NamedTensors arrays =
       load_tensors(options.cotangents, [&](std::string_view name) -> std::optional<DType> {
         const auto at = std::ranges::find(outputs, name, &Named::value_type::first);
@@ -140,8 +158,9 @@ std::vector<Expr> make_cotangents(const Options& options, const Named& outputs,
 int grad(const Options& options, const Registry& registry, Outcome& out) {
   const Model model = load_model(options, registry);
   const Session session = model.bind(options.dims, bind_options(options, model));
-  const Named outputs =
-      options.of.empty() ? session.outputs() : select("--of", session.outputs(), options.of);
+  const Named outputs = options.of.empty()
+                            ? session.outputs()
+                            : select("--of", "output", session, session.outputs(), options.of);
   const Named wrt = choose_wrt(options, session);
   const std::vector<Expr> cotangents = make_cotangents(options, outputs, session);
 

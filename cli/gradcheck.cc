@@ -50,7 +50,7 @@ int check_registry(const Options& options, const Registry& registry, Outcome& ou
   std::vector<const OpType*> types = registry.types();
   if (!options.ops.empty()) {
     types.clear();
-    for (const std::string& name : options.ops) types.push_back(&registry.get(name));
+    for (const std::string& name : options.ops) types.push_back(&op_named("--ops", name, registry));
   }
   GradientReport all;
   all.seed = options.seed.value_or(0);

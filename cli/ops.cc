@@ -64,7 +64,7 @@ nlohmann::json as_json(const OpType& type) {
 
 int ops(const Options& options, const Registry& registry, Outcome& out) {
   std::vector<const OpType*> types = registry.types();
-  if (!options.ops.empty()) types = {&registry.get(options.ops.front())};
+  if (!options.ops.empty()) types = {&op_named("ops", options.ops.front(), registry)};
   if (options.json) {
     nlohmann::json all = nlohmann::json::array();
     for (const OpType* type : types) all.push_back(as_json(*type));

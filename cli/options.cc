@@ -137,7 +137,8 @@ double tolerance(const std::string& option, const std::string& text) {
 DType float_dtype(const std::string& text) {
   const std::optional<DType> dtype = dtype_named(text);
   if (!dtype || !is_float(*dtype)) {
-    usage("--dtype {}: f32 or f64 is required", fovea::quoted(text));
+    usage("--dtype {}: f32 or f64 is required{}", fovea::quoted(text),
+          dtype ? "" : did_you_mean(text, {"f32", "f64"}));
   }
   return *dtype;
 }
@@ -277,14 +278,27 @@ std::vector<std::string> option_names(const CLI::App& app) {
   return names;
 }
 
+std::vector<std::string> commands_with(const std::string& option) {
+  std::vector<std::string> names;
+  for (const Command& command : kCommands) {
+    Options options;
+    CLI::App app;
+    const std::vector<std::string> known = option_names(Parser(app, command, options).app());
+    if (std::ranges::find(known, option) != known.end()) names.emplace_back(command.name);
+  }
+  return names;
+}
+
 void refuse_extras(const CLI::App& app) {
   const std::vector<std::string> extras = app.remaining();
   if (extras.empty()) return;
   const std::string& word = extras.front();
   if (word.starts_with("-")) {
     const std::string name = word.substr(0, word.find('='));
+    const std::vector<std::string> others = commands_with(name);
     usage("{}: unknown option {}{}", app.get_name(), fovea::quoted(word),
-          did_you_mean(name, option_names(app)));
+          others.empty() ? did_you_mean(name, option_names(app))
+                         : format("; it is an option of {}", fmt::join(others, ", ")));
   }
   usage("{}: unexpected argument {}; see fovea {} --help", app.get_name(), fovea::quoted(word),
         app.get_name());
@@ -312,7 +326,8 @@ std::string reason(const CLI::ParseError& error) {
   const std::string text = error.what();
   const std::string name = text.substr(0, text.find(':'));
   if (text.find("At Most 1 required") != text.npos) {
-    return format("{}: given more than once; once is allowed", name);
+    return name.starts_with("-") ? format("{}: given more than once; once is allowed", name)
+                                 : format("{}: more than one; at most one is taken", name);
   }
   const std::size_t type = text.find("1 required ");
   if (type != text.npos && text.ends_with(" missing")) {
@@ -371,6 +386,9 @@ std::optional<Options> parse_options(int argc, char** argv, std::string& out) {
     return {};
   }
   refuse_extras(parser.app());
+  if (options.model.empty() && (command.groups & sizes) && options.command != "gradcheck") {
+    usage("{}: an empty text as MODEL; a file's name is required", options.command);
+  }
   if (options.command == "gradcheck" && options.check_ops != options.model.empty()) {
     if (options.check_ops) {
       usage("gradcheck: both --ops and the model {}; one of them is required",

@@ -84,9 +84,12 @@ void wrong_attribute(const AttributeValue& given, const AttributeType& required)
   std::string text = to_string(given);
   if (text.size() > 80) text = text.substr(0, 80) + "…";
   std::string hint;
-  if (const auto* name = std::get_if<std::string>(&given.value);
-      name && !required.choices.empty()) {
-    hint = did_you_mean(*name, required.choices);
+  if (const auto* name = std::get_if<std::string>(&given.value)) {
+    std::vector<std::string> names = required.choices;
+    if (required.kind == AttributeKind::dtype) {
+      for (DType dtype : {f32, f64, i64, boolean}) names.emplace_back(name_of(dtype));
+    }
+    hint = did_you_mean(*name, names);
   }
   throw Error("", format("{}; {} is required{}", text, to_string(required), hint));
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 #include <numeric>
+#include <optional>
 
 #include "fovea/tensor/format.h"
 
@@ -72,17 +73,96 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
+// What other libraries call what Fovea has.
+struct Elsewhere {
+  std::string_view there, here;
+};
+constexpr Elsewhere kElsewhere[] = {
+    {"float32", "f32"},
+    {"float", "f32"},
+    {"float64", "f64"},
+    {"double", "f64"},
+    {"int64", "i64"},
+    {"int", "i64"},
+    {"long", "i64"},
+    {"boolean", "bool"},
+    {"permute", "transpose"},
+    {"swapaxes", "transpose"},
+    {"view", "reshape"},
+    {"flatten", "reshape"},
+    {"squeeze", "reshape"},
+    {"unsqueeze", "reshape"},
+    {"expand", "broadcast_to"},
+    {"cat", "concat"},
+    {"concatenate", "concat"},
+    {"chunk", "split"},
+    {"embedding", "take"},
+    {"index_select", "take"},
+    {"arange", "iota"},
+    {"detach", "stop_gradient"},
+    {"astype", "cast"},
+    {"multiply", "mul"},
+    {"subtract", "sub"},
+    {"divide", "div"},
+    {"negative", "neg"},
+    {"power", "pow"},
+    {"linear", "matmul"},
+    {"dot", "matmul"},
+    {"mm", "matmul"},
+    {"bmm", "matmul"},
+    {"einsum", "matmul"},
+    {"masked_fill", "where"},
+    {"swish", "silu"},
+    {"sdpa", "attention"},
+    {"scaled_dot_product_attention", "attention"},
+    {"multi_head_attention", "attention"},
+    {"nll_loss", "cross_entropy"},
+    {"dim", "axis"},
+    {"dim", "axes"},
+    {"is_causal", "causal"},
+    {"attn_mask", "mask"},
+};
+
+// Without regard to capitals.
+bool same_letters(std::string_view a, std::string_view b) {
+  const auto lower = [](char c) { return std::tolower(static_cast<unsigned char>(c)); };
+  return std::ranges::equal(a, b, {}, lower, lower);
+}
+
+// One is the other with more before a dot, as in `encoder.weight`, or behind an underscore.
+bool is_part(std::string_view part, std::string_view whole) {
+  return part.size() >= 3 && part.size() < whole.size() &&
+         ((whole.ends_with(part) && whole[whole.size() - part.size() - 1] == '.') ||
+          (whole.starts_with(part) && whole[part.size()] == '_'));
+}
+
+// How far a candidate is from what was given: the closest wins, nothing for one that is no likely
+// meaning.
+std::optional<std::size_t> strangeness(std::string_view given, std::string_view candidate) {
+  if (same_letters(given, candidate)) return 0;
+  const bool elsewhere = std::ranges::any_of(kElsewhere, [&](const Elsewhere& one) {
+    return same_letters(one.there, given) && one.here == candidate;
+  });
+  if (elsewhere) return 0;
+  const std::size_t distance = edit_distance(given, candidate);
+  const std::size_t most = std::max<std::size_t>(1, given.size() / 3);
+  if (distance <= most && distance < std::max(given.size(), candidate.size())) return distance;
+  if (is_part(given, candidate) || is_part(candidate, given)) return most + 1;
+  return {};
+}
+
 }  // namespace
 
 std::string did_you_mean(std::string_view given, const std::vector<std::string>& candidates) {
-  if (given.size() > 80) return {};
+  constexpr std::size_t kLongest = 80;
+  if (given.size() > kLongest) return {};
   const std::string* best = nullptr;
-  std::size_t least = std::max<std::size_t>(1, given.size() / 3) + 1;
+  std::size_t least = kLongest;
   for (const std::string& candidate : candidates) {
-    if (candidate.size() > 80) continue;
-    const std::size_t distance = edit_distance(given, candidate);
-    if (distance < least && distance < std::max(given.size(), candidate.size())) {
-      least = distance;
+    if (candidate.size() > kLongest) continue;
+    const std::optional<std::size_t> one = strangeness(given, candidate);
+    if (one && *one < least) {
+      least = *one;
       best = &candidate;
     }
   }

@@ -1,5 +1,8 @@
 #include "fovea/tensor/files.h"
 
+#include <string_view>
+#include <utility>
+
 #include "fovea/tensor/format.h"
 #include "fovea/tensor/json_arrays.h"
 #include "fovea/tensor/npz.h"
@@ -15,7 +18,16 @@ Kind kind_of(std::string_view path) {
   if (path.ends_with(".npz")) return Kind::npz;
   if (path.ends_with(".safetensors")) return Kind::safetensors;
   if (path.ends_with(".json")) return Kind::json;
-  fail(path, "an unknown ending; .npz, .safetensors or .json is required");
+  constexpr std::pair<std::string_view, std::string_view> kOthers[] = {
+      {".npy", "; numpy.savez writes .npz"},
+      {".pt", "; safetensors.torch.save_file writes .safetensors"},
+      {".pth", "; safetensors.torch.save_file writes .safetensors"},
+      {".bin", "; safetensors.torch.save_file writes .safetensors"}};
+  std::string_view cause;
+  for (const auto& [ending, text] : kOthers) {
+    if (path.ends_with(ending)) cause = text;
+  }
+  fail(path, "an unknown ending; .npz, .safetensors or .json is required{}", cause);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <unordered_set>
 
 #include "fovea/tensor/format.h"
+#include "fovea/tensor/json_syntax.h"
 
 namespace fovea {
 
@@ -40,23 +41,6 @@ class CountingIterator {
   const char** read_;
 };
 
-// What the parser says, without its own prefix, position, and quotation of what it read.
-std::string syntax_error(std::string_view what) {
-  const auto between = [&](std::string_view from, std::string_view to) {
-    const std::size_t begin = what.find(from);
-    if (begin == std::string_view::npos) return std::string_view();
-    const std::string_view rest = what.substr(begin + from.size());
-    return rest.substr(0, rest.find(to));
-  };
-  const std::string_view context = between("while parsing ", " - ");
-  const std::string_view reason = between(" - ", "; last read");
-  const std::size_t expected = what.rfind("; expected ");
-  return format("not JSON, in {}: {}{}", context.empty() ? "the text" : context, reason,
-                expected == std::string_view::npos || reason.find("; expected ") != reason.npos
-                    ? ""
-                    : what.substr(expected));
-}
-
 std::uint32_t narrow(std::size_t n) { return static_cast<std::uint32_t>(n); }
 
 }  // namespace
@@ -70,7 +54,7 @@ class JsonBuilder {
   void build() {
     // The parser takes a NUL byte for the end of the text.
     if (const std::size_t nul = document_.text_.find('\0'); nul != std::string::npos) {
-      report(nul, "not JSON: a NUL byte");
+      report(nul, json_binary_error(document_.text_));
       throw Error(std::move(mistakes_));
     }
     const char* begin = document_.text_.data();
@@ -128,7 +112,11 @@ class JsonBuilder {
     } else if (error.id == 406) {
       report(token_start(), "the number is too large; numbers fit in f64");
     } else {
-      report(offset, syntax_error(error.what()));
+      // Inside a text the character is to blame, elsewhere the whole token.
+      const std::string_view what = error.what();
+      const bool in_text = what.find("invalid string") != what.npos;
+      const std::size_t token = std::min<std::size_t>(token_start(), offset);
+      report(in_text ? offset : token, json_syntax_error(document_.text_, token, what));
     }
     return false;
   }

@@ -69,6 +69,7 @@ Archive open_archive(const std::string& path, InputFile& file) {
   if (file.size() == 0) fail(path, "the file is empty; a zip archive is required");
   int code = 0;
   zip_t* archive = zip_fdopen(file.descriptor(), ZIP_CHECKCONS, &code);
+  if (code == ZIP_ER_EXISTS) fail(path, "two members have one name; names are unique");
   if (archive == nullptr) fail(path, "{}; a consistent zip archive is required", text_of(code));
   file.release();  // closed by libzip
   return Archive(archive, &zip_discard);

@@ -22,23 +22,27 @@ const std::string* interned(std::string_view text) {
 
 constexpr std::int64_t kLargest = std::numeric_limits<std::int64_t>::max();
 
+std::string text_of(std::span<const Extent> extents) {
+  std::string text;
+  for (const Extent& extent : extents) {
+    if (!text.empty()) text += ", ";
+    if (!extent.name().empty()) text += format("{}=", extent.name());
+    text += format("{}", extent);
+  }
+  return "(" + text + (extents.size() == 1 ? ",)" : ")");
+}
+
 std::int64_t checked_numel(std::span<const Extent> extents) {
-  const auto text = [&] {
-    std::string joined;
-    for (const Extent& extent : extents)
-      joined += (joined.empty() ? "" : ", ") + format("{}", extent);
-    return joined;
-  };
   std::int64_t product = 1;
   bool empty = false;
   for (const Extent& extent : extents) {
     if (extent < 0) {
-      fail("shape", "({}) has the extent {}; extents are 0 or more", text(), extent);
+      fail("shape", "{} has the extent {}; extents are 0 or more", text_of(extents), extent);
     }
     empty |= extent == 0;
     if (extent == 0) continue;
     if (product > kLargest / 8 / extent) {
-      fail("shape", "({}) has too many elements; their bytes must fit in 63 bits", text());
+      fail("shape", "{} has too many elements; their bytes must fit in 63 bits", text_of(extents));
     }
     product *= extent;
   }
@@ -82,15 +86,7 @@ bool operator==(const Shape& a, const Shape& b) {
   });
 }
 
-std::string to_string(const Shape& shape) {
-  std::string text = "(";
-  for (std::int64_t axis = 0; axis < shape.rank(); ++axis) {
-    if (axis > 0) text += ", ";
-    if (!shape[axis].name().empty()) text += format("{}=", shape[axis].name());
-    text += format("{}", shape[axis]);
-  }
-  return text + (shape.rank() == 1 ? ",)" : ")");
-}
+std::string to_string(const Shape& shape) { return text_of({shape.begin(), shape.end()}); }
 
 Shape broadcast_shapes(std::string_view where, const Shape& a, const Shape& b) {
   const std::int64_t rank = std::max(a.rank(), b.rank());

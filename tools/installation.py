@@ -40,7 +40,7 @@ def install(prefix):
     copy(ROOT / "third_party/LICENCES.txt", prefix / "share/licenses/fovea/third_party.txt")
     flags = (ROOT / "tools/libfovea.libraries").read_text(encoding="utf-8").split()
     values = {"version": version(), "flags": " ".join(flags),
-              "libraries": " ".join(flag.removeprefix("-l") for flag in flags)}
+              "libraries": " ".join(flag[2:] for flag in flags if flag.startswith("-l"))}
     fill("fovea.pc.in", prefix / "lib/pkgconfig/fovea.pc", values)
     for name in ("FoveaConfig.cmake", "FoveaConfigVersion.cmake"):
         fill(name + ".in", prefix / "lib/cmake/Fovea" / name, values)

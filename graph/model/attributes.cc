@@ -81,6 +81,12 @@ class AttributeReader {
       case JsonKind::integer:
         return AttributeValue{Extent(value.integer())};
       case JsonKind::real:
+        if (value.key().empty() && type.kind == AttributeKind::integer) {
+          mistakes_.add(value,
+                        format("{} in a list; {} is required", value.describe(), to_string(type)),
+                        node_.op->name);
+          return {};
+        }
         return AttributeValue{value.number()};
       case JsonKind::text:
         return convert_text(value, type);

@@ -85,7 +85,7 @@ std::optional<double> Reader::real(const JsonValue& value) {
 
 std::optional<std::int64_t> Reader::integer(const JsonValue& value) {
   if (value.is(JsonKind::integer)) return value.integer();
-  mistakes_.add(value, format("{}; an integer is required", value.describe()));
+  mistakes_.add(value, format("{}; an integer in 64 bits is required", value.describe()));
   return {};
 }
 

@@ -38,12 +38,15 @@ TEST_CASE("files: the ending chooses the format") {
     check_equal(load_tensors(scratch.path(name)), some_tensors());
   }
   CHECK(scratch.files() == 3);
-  for (const std::string name : {"x.npy", "x", "x.npz ", "npz", "x.JSON.txt"}) {
+  for (const std::string name : {"x.csv", "x", "x.npz ", "npz", "x.JSON.txt"}) {
     const std::string file = scratch.path(name);
     const std::string expected =
         file + ": an unknown ending; .npz, .safetensors or .json is required";
     CHECK(error_of([&] { load_tensors(file); }) == expected);
     CHECK(error_of([&] { save_tensors(file, some_tensors()); }) == expected);
+  }
+  for (const std::string name : {"x.npy", "x.pt"}) {
+    CHECK(contains(error_of([&] { load_tensors(name); }), name == "x.pt" ? "save_file" : "savez"));
   }
 }
 

@@ -62,7 +62,8 @@ TEST_CASE("a byte order mark is allowed and no part of a column") {
 TEST_CASE("texts that are not one JSON value are refused with their place") {
   CHECK(contains(error_of(""), "m.json:1:1: the file is empty"));
   CHECK(contains(error_of(" \n "), "the file is empty"));
-  CHECK(contains(error_of("{\"a\": 1,}"), "m.json:1:9: not JSON, in object key: unexpected '}'"));
+  CHECK(contains(error_of("{\"a\": 1,}"),
+                 "m.json:1:9: not JSON: unexpected \"}\"; a key in double quotes"));
   CHECK(contains(error_of("{} x"), "m.json:1:4: "));
   CHECK(contains(error_of("[1,\n 2"), "m.json:2:3: "));
   CHECK(contains(error_of("[\"\xff\"]"), "UTF-8"));

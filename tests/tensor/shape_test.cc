@@ -133,6 +133,13 @@ TEST_CASE("error: text, places and candidates") {
   CHECK(std::string(error.at("first").at("second").what()).starts_with("first: "));
   CHECK(did_you_mean("vv", {"v", "value"}) == "; did you mean \"v\"?");
   CHECK(did_you_mean("sofmtax", {"softmax", "sum"}) == "; did you mean \"softmax\"?");
+  CHECK(did_you_mean("Softmax", {"softmax", "softmin"}) == "; did you mean \"softmax\"?");
+  CHECK(did_you_mean("permute", {"mul", "transpose"}) == "; did you mean \"transpose\"?");
+  CHECK(did_you_mean("dim", {"axes", "keep_dims"}) == "; did you mean \"axes\"?");
+  CHECK(did_you_mean("xavier", {"ones", "xavier_uniform"}) == "; did you mean \"xavier_uniform\"?");
+  CHECK(did_you_mean("weight", {"bias", "encoder.weight"}) == "; did you mean \"encoder.weight\"?");
+  CHECK(did_you_mean("permute", {"mul", "add"}).empty());
+  CHECK(did_you_mean("ei", {"encoder.ei", "ei_x"}).empty());
   CHECK(did_you_mean("something", {"v"}).empty());
   CHECK(did_you_mean("x", {"v"}).empty());
   CHECK(fovea::quoted("a\"b\n") == "\"a\\\"b\\x0a\"");
