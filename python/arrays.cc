@@ -83,6 +83,9 @@ DType require_role(const Place& place, const ArrayArgument& array, Role role) {
       dtype_fail(place.where,
                  "{}; bool is required, True = visible (what is added to the scores is bias=)",
                  described(place.name, array));
+    case Role::boolean:
+      if (element == Element::boolean) return boolean;
+      dtype_fail(place.where, "{}; bool is required", described(place.name, array));
     case Role::integer:
       if (is_integer(element)) return i64;
       dtype_fail(place.where, "{}; integers are required", described(place.name, array));

@@ -24,6 +24,7 @@ enum class Family {
 enum class Role {
   number,   ///< f32 and f64 stay, halves become f32, integers f64
   mask,     ///< bool
+  boolean,  ///< bool, where nothing else could be meant
   integer,  ///< integers, which become i64
 };
 

@@ -34,8 +34,9 @@ const Signature& forward_signature() {
 }
 
 const Signature& gradient_signature() {
-  static const Signature signature(kGradientName, 4, 4,
-                                   with_options({"dy", "q", "k", "v", "y", "lse", "dlse"}));
+  static const Signature signature(
+      kGradientName, 4, 4,
+      with_options({"dy", "q", "k", "v", "y", "lse", "dlse", "bias_gradient"}));
   return signature;
 }
 
@@ -156,7 +157,9 @@ py::object call_gradient(std::span<PyObject* const> arguments) {
   ArrayResult dq(call.q, call.element(), specs.q.shape), dk(call.q, call.element(), specs.k.shape),
       dv(call.q, call.element(), specs.v.shape);
   std::optional<ArrayResult> dbias;
-  if (call.bias) dbias.emplace(call.q, call.element(), specs.bias->shape);
+  if (call.bias && flag_argument(kGradientName, "bias_gradient", arguments[7], true)) {
+    dbias.emplace(call.q, call.element(), specs.bias->shape);
+  }
   {
     const WithoutLock released;
     std::optional<ThreadLimit> limit;
@@ -209,7 +212,7 @@ void define_attention(py::module_& module) {
   static PyMethodDef functions[] = {
       {kForwardName, c_function(&entry<forward_signature, 6, call_forward>),
        METH_FASTCALL | METH_KEYWORDS, kForwardDoc},
-      {kGradientName, c_function(&entry<gradient_signature, 7, call_gradient>),
+      {kGradientName, c_function(&entry<gradient_signature, 8, call_gradient>),
        METH_FASTCALL | METH_KEYWORDS, kGradientDoc},
       {nullptr, nullptr, 0, nullptr}};
   if (PyModule_AddFunctions(module.ptr(), functions) != 0) throw Raised();

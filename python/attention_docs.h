@@ -41,7 +41,7 @@ Raises fovea.Error (a ValueError) for shapes and values that do not fit, fovea.D
 TypeError) for element types, TypeError for other things than arrays and numbers.)";
 
 inline constexpr char kGradientDoc[] =
-    R"(scaled_dot_product_attention_grad(dy, q, k, v, *, y=None, lse=None, dlse=None, mask=None, bias=None, key_lengths=None, scale=None, causal=False, align=None, query_offset=None, window=None, softcap=0.0, threads=None)
+    R"(scaled_dot_product_attention_grad(dy, q, k, v, *, y=None, lse=None, dlse=None, bias_gradient=True, mask=None, bias=None, key_lengths=None, scale=None, causal=False, align=None, query_offset=None, window=None, softcap=0.0, threads=None)
 --
 
 Gradients of sum(dy · y) + sum(dlse · lse) for y and lse of scaled_dot_product_attention.
@@ -51,7 +51,7 @@ as the forward call returned them nothing is computed twice; what is missing is 
 The other arguments are those of the forward call.
 
 Returns a named tuple (dq, dk, dv, dbias), each of its input's shape and of q's kind and dtype;
-dbias is None without a bias. Memory grows with the lengths, not with their product. Raises what
+dbias is None without a bias, and with bias_gradient=False. Memory grows with the lengths, not with their product. Raises what
 scaled_dot_product_attention raises.)";
 
 }  // namespace fovea::python

@@ -18,6 +18,7 @@ from fovea._core import (
     scaled_dot_product_attention_grad,
     set_num_threads,
 )
+from fovea.model import Model, gradcheck, ops
 
 __all__ = [
     "AttentionGradient",
@@ -26,8 +27,11 @@ __all__ = [
     "AttentionProbs",
     "DTypeError",
     "Error",
+    "Model",
     "__version__",
+    "gradcheck",
     "num_threads",
+    "ops",
     "scaled_dot_product_attention",
     "scaled_dot_product_attention_grad",
     "set_num_threads",

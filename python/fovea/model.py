@@ -1,0 +1,257 @@
+"""Models in JSON files, on NumPy arrays."""
+import collections
+import collections.abc
+import os
+
+import numpy as np
+
+from fovea import _core
+
+__all__ = ["Model", "Spec", "gradcheck", "ops"]
+
+Spec = collections.namedtuple("Spec", "shape dtype")
+Spec.__doc__ = "Shape (a tuple of integers) and dtype (`f32`, `f64`, `i64`, `bool`) of a value."
+
+_Leaf = collections.namedtuple("_Leaf", "name shape dtype text kind origin")
+_Output = collections.namedtuple("_Output", "name shape dtype text")
+
+
+class _Bound:
+    """A model with sizes: what it takes and gives, and programs that are compiled when first needed."""
+
+    def __init__(self, core):
+        self.core = core
+        self.leaves = [_Leaf(*leaf) for leaf in core.leaves()]
+        self.outputs = [_Output(*output) for output in core.outputs()]
+        self.initial = {}
+        self._forward = None
+        self._gradients = {}
+
+    def of(self, kind):
+        return [leaf for leaf in self.leaves if leaf.kind == kind]
+
+    def initial_value(self, name):
+        if name not in self.initial:
+            self.initial[name] = self.core.initial(name)
+        return self.initial[name]
+
+    def forward(self):
+        if self._forward is None:
+            self._forward = self.core.forward()
+        return self._forward
+
+    def gradient(self, of, wrt):
+        key = tuple(of), tuple(wrt)
+        if key not in self._gradients:
+            self._gradients[key] = self.core.gradient(of, wrt)
+        return self._gradients[key]
+
+
+class _Params(collections.abc.MutableMapping):
+    """Name → array. The arrays are the model's own: writing into them changes it."""
+
+    def __init__(self, leaves):
+        self._specs = {leaf.name: Spec(leaf.shape, leaf.dtype) for leaf in leaves}
+        self._arrays = {}
+
+    def __getitem__(self, name):
+        return self._arrays[name]
+
+    def __setitem__(self, name, array):
+        if name not in self._specs:
+            raise KeyError(f"{name}: no such param; known are {', '.join(self._specs)}")
+        shape, dtype = self._specs[name]
+        array = np.array(array, dtype=_NUMPY[dtype], order="C", copy=True)
+        if array.shape != shape:
+            raise _core.Error(f"params: {name} is {array.shape}; {shape} is required")
+        self._arrays[name] = array
+
+    def __delitem__(self, name):
+        raise TypeError("a model's params cannot be deleted")
+
+    def __iter__(self):
+        return iter(self._arrays)
+
+    def __len__(self):
+        return len(self._arrays)
+
+    def __repr__(self):
+        return repr(self._arrays)
+
+
+_NUMPY = {"f32": np.float32, "f64": np.float64, "i64": np.int64, "bool": np.bool_}
+
+
+class Model:
+    """A model file (JSON) whose dims may still be open.
+
+        model = fovea.Model("layer.json", weights="layer.safetensors", dims={"length": 512})
+        y = model.run(x=x)["y"]
+
+    weights  a .safetensors, .npz or .json file, or a dict of arrays, in place of the file that the model names
+    dims     sizes for named dims; those that inputs give need none
+    seed     of initial values, in place of the model's
+
+    Raises fovea.Error with all mistakes of the file, each with line and column.
+    """
+
+    def __init__(self, path, weights=None, dims=None, *, seed=None):
+        self._path = os.fspath(path)
+        self._file = _core.ModelFile(self._path)
+        if isinstance(weights, collections.abc.Mapping):
+            self._file.set_weights(dict(weights))
+        elif weights is not None:
+            self._file.load_weights(os.fspath(weights))
+        self._dims = {name: int(size) for name, size in (dims or {}).items()}
+        self._seed = seed
+        self._bound = {}
+        self._params = None
+        try:
+            self._standard = self._bind({})
+        except _core.Error:
+            self._standard = None                           # some dim has no size yet: inputs will give it
+            if not self._file.input_names():
+                raise
+
+    # What it is.
+
+    name = property(lambda self: self._file.name, doc="The model's name.")
+    doc = property(lambda self: self._file.doc, doc="The model's doc.")
+
+    @property
+    def inputs(self):
+        """Name → Spec; the Spec is None as long as a dim has no size."""
+        if self._standard is None:
+            return dict.fromkeys(self._file.input_names())
+        return {leaf.name: Spec(leaf.shape, leaf.dtype) for leaf in self._standard.of("input")}
+
+    @property
+    def outputs(self):
+        """Name → Spec."""
+        return {output.name: Spec(output.shape, output.dtype) for output in self._sized().outputs}
+
+    @property
+    def params(self):
+        """Name → NumPy array, the model's own: writing into it, or assigning another of its shape, changes the model."""
+        if self._params is None:
+            self._sized()
+        return self._params
+
+    @params.setter
+    def params(self, arrays):
+        self.params.update(arrays)
+
+    def __repr__(self):
+        lines = [f"Model {self.name!r} ({self._path})"]
+        if self._standard is None:
+            return "\n".join([*lines, f"  inputs {', '.join(self._file.input_names())}; some dims have no size yet"])
+        rows = [(leaf.kind, leaf.name, leaf.text, leaf.origin if leaf.origin != "drawn" else "to be given")
+                for leaf in self._standard.leaves]
+        rows += [("output", output.name, output.text, "") for output in self._standard.outputs]
+        widths = [max(len(row[i]) for row in rows) for i in range(3)]
+        lines += ["  " + "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[3]]).rstrip() for row in rows]
+        numbers = sum(array.size for array in self._params.values())
+        return "\n".join([*lines, f"  {numbers:,} numbers in {len(self._params)} params"])
+
+    # What it does.
+
+    def run(self, inputs=None, /, **more):
+        """The outputs, name → array, for inputs given by name (or as a dict). Inputs that the model itself has values for may
+        be left out."""
+        inputs = {**(inputs or {}), **more}
+        bound = self._bind(inputs)
+        results = bound.forward()(self._arrays(bound, inputs))
+        return {output.name: array for output, array in zip(bound.outputs, results)}
+
+    def grad(self, inputs=None, /, *, of=None, wrt=None, cotangents=None, **more):
+        """Gradients, name → array, of the outputs `of` (default all) with respect to the inputs and params `wrt` (default all
+        that are floats).
+
+        cotangents  name → array of that output's shape, default 1 for an output of one element; outputs that are not named
+                    get none
+        """
+        inputs = {**(inputs or {}), **more}
+        bound = self._bind(inputs)
+        shapes = {output.name: output.shape for output in bound.outputs if output.dtype in ("f32", "f64")}
+        if cotangents is not None:
+            of = list(cotangents) if of is None else _names(of)
+            missing = [name for name in of if name not in cotangents]
+            if missing:
+                raise _core.Error(f"grad: no cotangent for {', '.join(missing)}; one for each of `of` is required")
+        else:
+            of = list(shapes) if of is None else _names(of)
+            sizes = {name: int(np.prod(shapes[name])) for name in of if name in shapes}
+            if len(of) != 1 or sizes.get(of[0], 1) != 1:
+                given = ", ".join(f"{name} {shapes.get(name, '')}" for name in of)
+                raise _core.Error(f"grad: the outputs are {given}; without cotangents exactly one output of one element is "
+                                  "required")
+            cotangents = {of[0]: np.ones(shapes.get(of[0], ()))}
+        wrt = [leaf.name for leaf in bound.leaves if leaf.dtype in ("f32", "f64")] if wrt is None else _names(wrt)
+        arrays = self._arrays(bound, inputs) + [cotangents[name] for name in of]
+        return dict(zip(wrt, bound.gradient(of, wrt)(arrays)))
+
+    def gradcheck(self, inputs=None, /, *, seed=0, order=1, **more):
+        """Checks every gradient against numeric and other derivatives, in f64. Inputs that are not given are the model's own or
+        drawn. Returns a report: `passed`, `verdict`, `rows`, and a table as its text."""
+        inputs = {**(inputs or {}), **more}
+        bound = self._bind(inputs, widened=True)
+        values = {**(self._params or {}), **inputs}
+        return bound.core.gradcheck([values.get(leaf.name) for leaf in bound.leaves], seed, order)
+
+    # How.
+
+    def _sized(self):
+        if self._standard is None:
+            self._standard = self._bind({})                 # says which dims have no size
+        return self._standard
+
+    def _bind(self, inputs, widened=False):
+        arrays = {name: x if hasattr(x, "shape") else np.asarray(x) for name, x in inputs.items()}
+        key = widened, tuple(sorted((name, tuple(x.shape)) for name, x in arrays.items()))
+        if key not in self._bound:
+            bound = _Bound(self._file.bind(self._dims, arrays, self._seed, widened))
+            if self._params is None and not widened:
+                params = _Params(bound.of("param"))
+                for leaf in bound.of("param"):
+                    params[leaf.name] = bound.initial_value(leaf.name)
+                self._params = params
+            self._bound[key] = bound
+        return self._bound[key]
+
+    def _arrays(self, bound, inputs):
+        known = [leaf.name for leaf in bound.of("input")]
+        unknown = [name for name in inputs if name not in known]
+        if unknown:
+            raise _core.Error(f"run: unknown inputs {', '.join(unknown)}; known are {', '.join(known)}")
+        missing = [leaf.name for leaf in bound.of("input") if leaf.origin == "drawn" and leaf.name not in inputs]
+        if missing:
+            raise TypeError(f"inputs {', '.join(missing)} are missing; the model has no values for them")
+        return [self._params[leaf.name] if leaf.kind == "param"
+                else inputs[leaf.name] if leaf.name in inputs else bound.initial_value(leaf.name) for leaf in bound.leaves]
+
+
+def _names(names):
+    return [names] if isinstance(names, str) else list(names)
+
+
+def gradcheck(model=None, inputs=None, /, *, ops=None, seed=0, order=1, **more):
+    """Checks gradients numerically, in f64.
+
+        fovea.gradcheck("layer.json", x=x)          a model (a path or a Model), as Model.gradcheck
+        fovea.gradcheck(ops=["softmax"])            ops on their samples; ops="all" for every op
+
+    Returns a report, or name → report for ops.
+    """
+    if (model is None) == (ops is None):
+        raise TypeError("gradcheck: either a model or ops= is required")
+    if ops is not None:
+        names = [op["name"] for op in _core.op_types()] if ops == "all" else _names(ops)
+        return {name: _core.check_op_gradients(name, seed) for name in names}
+    if not isinstance(model, Model):
+        model = Model(model)
+    return model.gradcheck(inputs, seed=seed, order=order, **more)
+
+
+def ops():
+    """Every op that models may use: a list of dicts with name, doc, inputs, outputs and attributes."""
+    return _core.op_types()
