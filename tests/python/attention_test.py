@@ -1,5 +1,8 @@
 """fovea.scaled_dot_product_attention and its gradient on NumPy arrays: values, options, results, memory."""
+import ast
 import inspect
+import pathlib
+import sys
 import unittest
 
 from support import fovea, np, reference, reference_gradients, tolerance
@@ -230,6 +233,18 @@ class Results(unittest.TestCase):
                   "causal": True, "align": "top_left", "query_offset": None, "window": (1, 1), "softcap": 1, "threads": 1,
                   "return_lse": True, "return_probs": True, "out": np.empty((2, 3), np.float32)}
         sdpa(q, q, q, **{n: values[n] for n in inspect.signature(sdpa).parameters if n not in "qkv"})
+
+    def test_stubs_say_what_is_there(self):
+        stubs = ast.parse(pathlib.Path(fovea.__file__).with_name("_core.pyi").read_text(encoding="utf-8")).body
+        core = sys.modules["fovea._core"]
+        names = {node.name for node in stubs if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+        self.assertEqual(names, {name for name in vars(core) if not name.startswith("_")})
+        for node in stubs:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("scaled"):
+                said = [*(a.arg for a in node.args.args), *(a.arg for a in node.args.kwonlyargs)]
+                self.assertEqual(said, list(inspect.signature(getattr(fovea, node.name)).parameters))
+        for name in fovea.__all__:
+            self.assertTrue(hasattr(fovea, name), name)
 
 
 if __name__ == "__main__":
