@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -116,13 +117,19 @@ void measure_attention() {
         "ns");
 }
 
+// Two tasks that wait for each other, or one thread would do both.
+void meet() {
+  std::atomic<int> arrived = 0;
+  parallel_for(2, [&](std::int64_t) {
+    ++arrived;
+    for (int i = 0; arrived < 2 && i < 10'000; ++i) {
+    }
+  });
+}
+
 void measure_fork_join() {
-  for (const std::int64_t count : {2, 16}) {
-    print("fork and join, " + std::to_string(count) + " empty tasks",
-          least(
-              1000, [&] { parallel_for(count, [](std::int64_t) {}); }, CLOCK_MONOTONIC),
-          "ns");
-  }
+  if (num_threads() < 2) return;
+  print("fork and join of two threads", least(1000, meet, CLOCK_MONOTONIC), "ns");
 }
 
 void measure_compile() {
