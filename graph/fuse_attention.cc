@@ -4,6 +4,7 @@
 
 #include "fovea/graph/passes.h"
 #include "fovea/graph/rewrite.h"
+#include "fovea/ops/activations.h"
 #include "fovea/ops/attention.h"
 #include "fovea/ops/elementwise.h"
 #include "fovea/ops/logic.h"
@@ -52,10 +53,25 @@ Expr untransposed(const Expr& x) {
   return y;
 }
 
+// What heads were repeated from, for each group of query heads, as
+// reshape(broadcast_to((batch, kv_heads, 1, length, dim))); null if `x` is something else.
+Expr ungrouped(const Expr& x) {
+  if (!is<Reshape>(x) || x.rank() != 4) return {};
+  const Expr wide = x.node().inputs()[0];
+  if (!is<BroadcastTo>(wide) || wide.rank() != 5) return {};
+  const Expr heads = wide.node().inputs()[0];
+  const Shape &from = heads.shape(), &to = wide.shape();
+  const bool repeats = from.rank() == 5 && from[2] == 1 && to.with(2, 1) == from &&
+                       to[0] == x.shape()[0] && to[1] * to[2] == x.shape()[1] &&
+                       to[3] == x.shape()[2] && to[4] == x.shape()[3];
+  return repeats ? heads : Expr();
+}
+
 // A recognised composition: the operands of attention, or why it stays composed.
 struct Match {
   Attention::In<Expr> in = {};
-  double scale = 1;
+  double scale = 1, softcap = 0;
+  bool grouped = false;  // k and v are (batch, kv_heads, 1, length, dim)
   std::string reason = {};
 };
 
@@ -98,24 +114,28 @@ std::optional<Match> Matcher::match(const Expr& y) const {
   return match;
 }
 
-// Walks down from the softmax: mask, bias, factors, product. False if there is no product.
+// Walks down from the softmax: mask, bias, cap and factors, product. False if there is no product.
 bool Matcher::scores(Expr s, Match& match) const {
   for (;;) {
     if (is<Matmul>(s)) return product(s, match);
     if (s.node().kind() != Node::Kind::op) return false;
     if (*uses_.find(&s.node()) > 1) match.reason = "its scores are used elsewhere";
     const std::span<const Expr> in = s.node().inputs();
-    const bool factors = match.scale != 1;  // seen between here and the softmax
+    const bool factors = match.scale != 1 || match.softcap != 0;  // between here and the softmax
     if (is<Where>(s) && !match.in.mask && !match.in.bias && !factors &&
         number(in[2]) == -std::numeric_limits<double>::infinity()) {
       match.in.mask = in[0];
       s = in[1];
     } else if (is<Add>(s) && !match.in.bias && !factors) {
       // The operand that leads on to the product has the scores' shape; the other is the bias.
-      const bool first = in[0].shape() == s.shape() && (is<Matmul>(in[0]) || is<Scale>(in[0]) ||
-                                                        is<Mul>(in[0]) || is<Div>(in[0]));
+      const bool first =
+          in[0].shape() == s.shape() && (is<Matmul>(in[0]) || is<Scale>(in[0]) || is<Mul>(in[0]) ||
+                                         is<Div>(in[0]) || is<Tanh>(in[0]));
       match.in.bias = in[first ? 1 : 0];
       s = in[first ? 0 : 1];
+    } else if (is<Tanh>(s) && match.softcap == 0 && match.scale > 0 && std::isfinite(match.scale)) {
+      match.softcap = match.scale;  // c tanh(f q k) is the cap c on the scores c f q k
+      s = in[0];
     } else if (is<Scale>(s)) {
       match.scale *= attribute<double>(s, "factor");
       s = in[0];
@@ -165,6 +185,12 @@ bool Matcher::fits(Match& match, const Shape& scores) const {
              (in.bias && !broadcasts_to(in.bias->shape(), scores))) {
     match.reason = "mask or bias is larger than the scores";
   }
+  const Expr k = ungrouped(in.k), v = ungrouped(in.v);
+  if (k && v && k.shape()[1] == v.shape()[1]) {
+    match.in.k = k;
+    match.in.v = v;
+    match.grouped = true;
+  }
   return match.reason.empty();
 }
 
@@ -191,13 +217,19 @@ std::vector<Expr> fuse_attention(std::span<const Expr> exprs, std::vector<std::s
     const LocationScope scope(step.node->location());
     // The match is of the nodes as they were; what they read may have changed since.
     const auto now = [&](const std::optional<Expr>& x) { return x ? step.now(*x) : x; };
+    const auto heads = [&](const Expr& x) {
+      const Expr y = step.now(x);
+      if (!match->grouped) return y;
+      const Shape shape = y.shape().without(2);
+      return reshape(y, {.shape = {shape.begin(), shape.end()}});
+    };
     const Attention::In<Expr>& in = match->in;
     return {attention({.q = step.now(in.q),
-                       .k = step.now(in.k),
-                       .v = step.now(in.v),
+                       .k = heads(in.k),
+                       .v = heads(in.v),
                        .mask = now(in.mask),
                        .bias = now(in.bias)},
-                      {.scale = match->scale})
+                      {.scale = match->scale, .softcap = match->softcap})
                 .y};
   });
 }

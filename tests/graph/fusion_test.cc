@@ -6,6 +6,7 @@
 #include "fovea/graph/executable.h"
 #include "fovea/graph/gradients.h"
 #include "fovea/graph/passes.h"
+#include "fovea/ops/activations.h"
 #include "fovea/ops/attention.h"
 #include "fovea/ops/elementwise.h"
 #include "fovea/ops/evaluate.h"
@@ -69,6 +70,38 @@ TEST_CASE(
   for (const Expr& y : fused) CHECK(count(std::vector{y}, "attention") == 1);
   CHECK(count(fused, "softmax") == 0);
   check_close(fused, all, inputs);
+}
+
+TEST_CASE("composed softcaps and repeated heads become attributes of the op") {
+  const Expr q = input("q", f64, {2, 6, 5, 4}), k = input("k", f64, {2, 3, 7, 4}),
+             v = input("v", f64, {2, 3, 7, 6});
+  const Expr bias = input("bias", f64, {6, 1, 7}), mask = input("mask", boolean, {5, 7});
+  const auto repeated = [](const Expr& x) {
+    const Shape& s = x.shape();
+    const Expr wide = broadcast_to(reshape(x, {.shape = {s[0], s[1], 1, s[2], s[3]}}),
+                                   {.shape = {s[0], s[1], 2, s[2], s[3]}});
+    return reshape(wide, {.shape = {s[0], 2 * s[1], s[2], s[3]}});
+  };
+  const auto s = [&] { return matmul(q, repeated(k), {.transpose_b = true}); };
+  const Expr kt = transpose(repeated(k), {.perm = {0, 1, 3, 2}});
+  const Expr hidden = constant(f64, -kInfinity);
+  const std::vector<Expr> all{
+      matmul(softmax(s() * 0.5), repeated(v)), matmul(softmax(3 * tanh(s() / 6)), repeated(v)),
+      matmul(softmax(scale(tanh(scale(matmul(q, kt), {.factor = 0.2})), {.factor = 2})),
+             repeated(v)),
+      matmul(softmax(where(mask, tanh(s()) + bias, hidden)), repeated(v))};
+  const std::vector<Expr> fused = fuse_attention(all);
+  for (const Expr& y : fused) CHECK(count(std::vector{y}, "attention") == 1);
+  CHECK(count(fused, "softmax") == 0);
+  CHECK(count(fused, "tanh") == 0);
+  CHECK(count(fused, "broadcast_to") == 0);
+  check_close(fused, all, std::vector<Expr>{q, k, v, bias, mask});
+  // A cap on what has a bias already, a second one, one of another sign, other factors.
+  for (const Expr& scores :
+       {2 * tanh(s() + bias), 2 * tanh(tanh(s())), -2 * tanh(s()), tanh(s()) * s()}) {
+    const Expr y = matmul(softmax(scores), repeated(v));
+    CHECK(count(fuse_attention(std::vector{y}), "attention") == 0);
+  }
 }
 
 TEST_CASE("a composition that is something else, or that somebody looks into, stays") {
