@@ -1,8 +1,8 @@
 #include "fovea/graph/executable.h"
 
 #include <algorithm>
-#include <deque>
 
+#include "fovea/graph/frame.h"
 #include "fovea/graph/passes.h"
 #include "fovea/graph/plan.h"
 #include "fovea/graph/rewrite.h"
@@ -15,130 +15,6 @@ using plan::Home;
 using plan::kNone;
 using plan::Step;
 using plan::Value;
-
-namespace plan {
-
-// Memory of one call, and every step prepared on it.
-struct Frame {
-  explicit Frame(const Executable::Plan& plan);
-
-  // Exactly one of the three is there.
-  struct Record {
-    const TileLoop* loop = nullptr;
-    Call* call = nullptr;
-    const std::pair<Tensor, Tensor>* copy = nullptr;  // to, from
-    std::size_t first_pointer = 0, operands = 0;      // of a loop, in `pointers`; then its result
-  };
-  // What points into the memory of an input or output: a tensor, or else a pointer of a loop.
-  struct Follower {
-    Tensor* tensor;
-    std::size_t pointer;
-    std::int64_t bytes;  // from the first element
-  };
-
-  void run(std::size_t step) {
-    const Record& record = records[step];
-    if (record.loop) {
-      void** const first = pointers.data() + record.first_pointer;
-      record.loop->run(context, {first, record.operands}, first[record.operands]);
-    } else if (record.call) {
-      record.call->run(context);
-    } else {
-      record.copy->first.copy_from(record.copy->second);
-    }
-  }
-
-  Tensor arena;
-  Context context;
-  std::vector<Record> records;
-  std::vector<void*> pointers;
-  std::vector<std::unique_ptr<Call>> calls;
-  std::deque<std::pair<Tensor, Tensor>> copies;  // a deque, so that they stay where they are
-  std::vector<std::vector<Follower>> of_input, of_output;
-  std::vector<Tensor> row_major;  // copies of inputs that are not
-
- private:
-  std::byte* place(const Executable::Plan& plan, const Value& value) const;
-  Tensor tensor(const Executable::Plan& plan, std::size_t v) const;
-  void follow(const Executable::Plan& plan, std::size_t v, Tensor* tensor, std::size_t pointer);
-  void prepare_loop(const Executable::Plan& plan, const Step& step, Record& record);
-  void prepare_call(const Executable::Plan& plan, const Step& step, Record& record);
-};
-
-Frame::Frame(const Executable::Plan& plan)
-    : arena(Tensor::empty(boolean, {static_cast<std::int64_t>(plan.arena_bytes)})),
-      records(plan.steps.size()),
-      of_input(plan.inputs.size()),
-      of_output(plan.outputs.size()),
-      row_major(plan.inputs.size()) {
-  context.scratch(plan.scratch_bytes);
-  for (std::size_t s = 0; s < records.size(); ++s) {
-    const Step& step = plan.steps[s];
-    if (step.loop) {
-      prepare_loop(plan, step, records[s]);
-    } else if (step.op) {
-      prepare_call(plan, step, records[s]);
-    } else {
-      auto& [to, from] = copies.emplace_back(tensor(plan, step.out[0]), tensor(plan, step.in[0]));
-      follow(plan, step.out[0], &to, 0);
-      follow(plan, step.in[0], &from, 0);
-      records[s].copy = &copies.back();
-    }
-  }
-}
-
-// An empty value, or one that follows, may be anywhere for now.
-std::byte* Frame::place(const Executable::Plan& plan, const Value& value) const {
-  const Value& root = plan.values[value.root];
-  const std::int64_t bytes = value.offset * static_cast<std::int64_t>(size_of(value.spec.dtype));
-  auto* base = static_cast<std::byte*>(arena.mutable_raw());
-  if (root.home == Home::arena) return base + root.arena_offset + bytes;
-  if (root.home != Home::constant) return base;
-  return static_cast<std::byte*>(const_cast<void*>(plan.constants[root.index].raw())) + bytes;
-}
-
-Tensor Frame::tensor(const Executable::Plan& plan, std::size_t v) const {
-  if (v == kNone) return {};
-  const Value& value = plan.values[v];
-  Tensor made =
-      Tensor::borrow(arena.mutable_raw(), value.spec.dtype, value.spec.shape, value.strides);
-  made.rebind(place(plan, value));
-  return made;
-}
-
-void Frame::follow(const Executable::Plan& plan, std::size_t v, Tensor* tensor,
-                   std::size_t pointer) {
-  const Value& value = plan.values[v];
-  const Value& root = plan.values[value.root];
-  const std::int64_t bytes = value.offset * static_cast<std::int64_t>(size_of(value.spec.dtype));
-  if (root.home == Home::input) of_input[root.index].push_back({tensor, pointer, bytes});
-  if (root.home == Home::output) of_output[root.index].push_back({tensor, pointer, bytes});
-}
-
-void Frame::prepare_loop(const Executable::Plan& plan, const Step& step, Record& record) {
-  record = {.loop = &*step.loop, .first_pointer = pointers.size(), .operands = step.in.size()};
-  const auto append = [&](std::size_t v) {
-    follow(plan, v, nullptr, pointers.size());
-    pointers.push_back(place(plan, plan.values[v]));
-  };
-  for (const std::size_t v : step.in) append(v);
-  append(step.out[0]);
-}
-
-void Frame::prepare_call(const Executable::Plan& plan, const Step& step, Record& record) {
-  std::vector<Tensor> in, out;
-  for (const std::size_t v : step.in) in.push_back(tensor(plan, v));
-  for (const std::size_t v : step.out) out.push_back(tensor(plan, v));
-  calls.push_back(step.op->prepare(in, out));
-  record.call = calls.back().get();
-  const std::vector<Tensor*> tensors = record.call->tensors();
-  for (std::size_t i = 0; i < tensors.size(); ++i) {
-    const std::size_t v = i < in.size() ? step.in[i] : step.out[i - in.size()];
-    if (v != kNone) follow(plan, v, tensors[i], 0);
-  }
-}
-
-}  // namespace plan
 
 Executable::Plan::Plan() = default;
 Executable::Plan::~Plan() = default;
@@ -188,17 +64,6 @@ void check(std::string_view what, std::span<const TensorSpec> specs,
   }
 }
 
-void follow(Frame& frame, std::span<const Frame::Follower> followers, const void* memory) {
-  auto* bytes = static_cast<std::byte*>(const_cast<void*>(memory));
-  for (const Frame::Follower& f : followers) {
-    if (f.tensor) {
-      f.tensor->rebind(bytes + f.bytes);
-    } else {
-      frame.pointers[f.pointer] = bytes + f.bytes;
-    }
-  }
-}
-
 }  // namespace
 
 Executable::Executable(std::shared_ptr<const Plan> plan) : plan_(std::move(plan)) {}
@@ -243,22 +108,11 @@ void Executable::run(std::span<const Tensor> inputs, std::span<const Tensor> out
   }
   const Lease lease(*plan_);
   Frame& frame = *lease;
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    if (inputs[i].is_contiguous()) {
-      follow(frame, frame.of_input[i], inputs[i].raw());
-    } else {
-      Tensor& copy = frame.row_major[i];
-      if (!copy) copy = Tensor::empty(inputs[i].dtype(), inputs[i].shape());
-      copy.copy_from(inputs[i]);
-      follow(frame, frame.of_input[i], copy.raw());
-    }
-  }
-  for (std::size_t o = 0; o < outputs.size(); ++o) {
-    follow(frame, frame.of_output[o], outputs[o].raw());
-  }
+  for (std::size_t i = 0; i < inputs.size(); ++i) frame.set_input(i, inputs[i]);
+  for (std::size_t o = 0; o < outputs.size(); ++o) frame.set_output(o, outputs[o]);
   std::size_t step = 0;
   try {
-    for (; step < frame.records.size(); ++step) frame.run(step);
+    for (; step < frame.steps(); ++step) frame.run(step);
   } catch (const Error& error) {
     throw error.at(plan_->steps[step].location.text());
   }
@@ -268,10 +122,11 @@ namespace {
 
 // The ops that a step does.
 std::string names_of(const Step& step) {
-  if (!step.loop) return step.op ? std::string(step.op->type().name) : "copy";
+  if (!step.loop && !step.op) return "copy";
   std::vector<std::string_view> names;
-  for (const TileProgram::Step& part : step.loop->program().steps) {
-    names.push_back(part.op->type().name);
+  if (step.op) names.push_back(step.op->type().name);
+  for (std::size_t i = 0; step.loop && i < step.loop->program().steps.size(); ++i) {
+    names.push_back(step.loop->program().steps[i].op->type().name);
   }
   return format("{}", fmt::join(names, " + "));
 }
@@ -316,6 +171,7 @@ CompileOptions CompileOptions::plain() {
           .merge_equal = false,
           .fuse_attention = false,
           .fuse_elementwise = false,
+          .fuse_epilogues = false,
           .overwrite = false};
 }
 

@@ -21,6 +21,7 @@ struct CompileOptions {
   bool merge_equal = true;       ///< equal ops on equal inputs become one
   bool fuse_attention = true;    ///< matmul, scale, mask, softmax, matmul become `attention`
   bool fuse_elementwise = true;  ///< elementwise chains make one pass over memory
+  bool fuse_epilogues = true;    ///< what follows a matmul elementwise is done while it is in cache
   bool overwrite = true;  ///< results may take the place of operands that nobody needs any more
   /// Inputs whose values are known and never change (weights); they are not inputs of the
   /// Executable.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "fovea/ops/matmul.h"
 #include "fovea/ops/node_map.h"
 #include "fovea/tensor/format.h"
 #include "fovea/tensor/parallel.h"
@@ -27,6 +28,7 @@ class Builder {
   void build() {
     count_uses();
     if (options_.fuse_elementwise) group_chains();
+    if (options_.fuse_epilogues) find_epilogues();
     for (std::size_t n = 0; n < order_.size(); ++n) add(n);
     choose_outputs();
     find_lifetimes();
@@ -49,6 +51,12 @@ class Builder {
     const Node& node = *order_[n];
     return node.kind() == Node::Kind::op && node.op().type().elementwise;
   }
+  // Calls f(node) for each node of the chain that ends with `last`, or for `last` alone.
+  template <class F>
+  void for_each_member(std::size_t last, const F& f) const {
+    if (chain_[last] == kNone) return f(last);
+    for (std::size_t n = first_member_[last]; n != kNone; n = next_member_[n]) f(n);
+  }
   // The outputs that are a node's operands, kNone for one that is left out.
   std::span<const std::size_t> operands(std::size_t n) const {
     return std::span(operands_).subspan(first_operand_[n],
@@ -63,10 +71,13 @@ class Builder {
 
   void count_uses();
   void group_chains();
+  std::size_t product_in(std::size_t last) const;
+  void find_epilogues();
   void add(std::size_t n);
   void add_op(std::size_t n);
   void add_view(std::size_t n);
   void add_loop(std::size_t last);
+  TileLoop make_loop(std::size_t last, std::vector<std::size_t>& in) const;
   std::size_t new_root(const TensorSpec& spec, Home home, std::size_t index);
   std::vector<Op::MaybeSpec> specs_of(const Step& step) const;
   bool fills_root(const Value& value) const;
@@ -81,7 +92,9 @@ class Builder {
   NodeMap<std::size_t> input_index_, number_;
   // By node; of those with an end, one more.
   std::vector<std::size_t> first_operand_, first_output_;
-  std::vector<std::size_t> chain_;  // its last node; kNone: in none
+  std::vector<std::size_t> product_;  // of the last node of a chain: the matmul that it finishes
+  std::vector<char> finished_;        // of a matmul: some chain finishes it
+  std::vector<std::size_t> chain_;    // its last node; kNone: in none
   std::vector<std::size_t> first_member_,
       next_member_;  // of chains; first_member_ of the last node
   // By operand of all nodes: the output that it is.
@@ -108,6 +121,8 @@ Builder::Builder(Executable::Plan& plan, std::span<const Expr> inputs,
   uses_.resize(node_of_.size());
   values_.assign(node_of_.size(), kNone);
   chain_.assign(order_.size(), kNone);
+  product_.assign(order_.size(), kNone);
+  finished_.assign(order_.size(), 0);
 }
 
 void Builder::count_uses() {
@@ -144,6 +159,37 @@ void Builder::group_chains() {
   }
 }
 
+// The last matmul whose result only this chain reads, elementwise and in its own shape.
+std::size_t Builder::product_in(std::size_t last) const {
+  const TensorSpec& spec = order_[last]->outputs()[0];
+  std::size_t found = kNone;
+  for_each_member(last, [&](std::size_t n) {
+    for (const std::size_t output : operands(n)) {
+      const std::size_t p = node_of_[output];
+      const Node& node = *order_[p];
+      if (node.kind() == Node::Kind::op && &node.op().type() == &op_type<Matmul>() &&
+          node.outputs()[0] == spec && !finished_[p] && !uses_[output].is_result &&
+          (found == kNone || p > found)) {
+        found = p;
+      }
+    }
+  });
+  if (found == kNone) return kNone;
+  std::size_t uses = 0;
+  for_each_member(last, [&](std::size_t n) {
+    uses += static_cast<std::size_t>(std::ranges::count(operands(n), first_output_[found]));
+  });
+  return uses == uses_[first_output_[found]].count ? found : kNone;
+}
+
+void Builder::find_epilogues() {
+  for (std::size_t n = 0; n < order_.size(); ++n) {
+    if (!elementwise(n) || (chain_[n] != kNone && chain_[n] != n)) continue;
+    product_[n] = product_in(n);
+    if (product_[n] != kNone) finished_[product_[n]] = 1;
+  }
+}
+
 std::size_t Builder::new_root(const TensorSpec& spec, Home home, std::size_t index) {
   Value value{.spec = spec, .strides = contiguous_strides(spec.shape)};
   value.root = plan_.values.size();
@@ -175,6 +221,7 @@ void Builder::add(std::size_t n) {
       break;
   }
   if (chain_[n] != kNone && chain_[n] != n) return;  // done by the chain's last node
+  if (finished_[n]) return;                          // done with what finishes it
   if (node->op().type().has_view) return add_view(n);
   if (elementwise(n)) return add_loop(n);
   add_op(n);
@@ -189,7 +236,9 @@ void Builder::add_op(std::size_t n) {
   for (std::size_t o = 0; o < node->outputs().size(); ++o) {
     const std::size_t output = first_output_[n] + o;
     const bool wanted = uses_[output].count > 0 || uses_[output].is_result;
-    if (wanted) values_[output] = new_root(node->outputs()[o], Home::arena, 0);
+    if (wanted && values_[output] == kNone) {
+      values_[output] = new_root(node->outputs()[o], Home::arena, 0);
+    }
     step.out.push_back(values_[output]);
   }
   plan_.steps.push_back(std::move(step));
@@ -223,55 +272,71 @@ void Builder::add_view(std::size_t n) {
   plan_.values.push_back(std::move(value));
 }
 
-void Builder::add_loop(std::size_t last) {
-  const bool alone = chain_[last] == kNone;
-  const auto next = [&](std::size_t n) { return alone ? kNone : next_member_[n]; };
+// The loop of a chain; `in` receives its operands, each once.
+TileLoop Builder::make_loop(std::size_t last, std::vector<std::size_t>& in) const {
   const auto inside = [&](std::size_t output) {
-    return !alone && chain_[node_of_[output]] == last;
+    return chain_[last] != kNone && chain_[node_of_[output]] == last;
   };
-  Step step{.location = order_[last]->location()};
   TileProgram program;
   std::vector<TileLoop::Layout> layouts;
-  std::vector<std::pair<std::size_t, std::size_t>> made;  // output → value of the program
-  for (std::size_t n = alone ? last : first_member_[last]; n != kNone; n = next(n)) {
+  for_each_member(last, [&](std::size_t n) {
     for (std::size_t i = 0; i < operands(n).size(); ++i) {
       const std::size_t output = operands(n)[i];
-      if (inside(output) || std::ranges::find(step.in, values_[output]) != step.in.end()) continue;
-      step.in.push_back(values_[output]);
+      if (inside(output) || std::ranges::find(in, values_[output]) != in.end()) continue;
+      in.push_back(values_[output]);
       program.inputs.push_back(order_[n]->inputs()[i].dtype());
       const Value& value = plan_.values[values_[output]];
       layouts.push_back({value.spec.shape, value.strides});
     }
-  }
-  for (std::size_t n = alone ? last : first_member_[last]; n != kNone; n = next(n)) {
+  });
+  std::vector<std::pair<std::size_t, std::size_t>> made;  // output → value of the program
+  for_each_member(last, [&](std::size_t n) {
     const Node* node = order_[n];
     TileProgram::Step part{
         .op = node->op_pointer(), .kernel = {}, .operands = {}, .dtype = node->outputs()[0].dtype};
     std::vector<DType> dtypes;
     for (const Expr& x : node->inputs()) dtypes.push_back(x.dtype());
     for (const std::size_t output : operands(n)) {
-      const auto found = inside(output)
-                             ? std::ranges::find(made, output, &decltype(made)::value_type::first)
-                             : made.end();
-      part.operands.push_back(
-          found != made.end() ? found->second
-                              : static_cast<std::size_t>(
-                                    std::ranges::find(step.in, values_[output]) - step.in.begin()));
+      if (inside(output)) {
+        part.operands.push_back(
+            std::ranges::find(made, output, &decltype(made)::value_type::first)->second);
+      } else {
+        const auto found = std::ranges::find(in, values_[output]);
+        part.operands.push_back(static_cast<std::size_t>(found - in.begin()));
+      }
     }
     part.kernel = node->op().tile_kernel(dtypes);
     made.emplace_back(first_output_[n], program.inputs.size() + program.steps.size());
     program.steps.push_back(std::move(part));
+  });
+  return TileLoop(std::move(program), layouts, order_[last]->outputs()[0].shape);
+}
+
+void Builder::add_loop(std::size_t last) {
+  const TensorSpec& spec = order_[last]->outputs()[0];
+  const std::size_t product = product_[last];
+  if (product != kNone) values_[first_output_[product]] = new_root(spec, Home::arena, 0);
+  Step step{.location = order_[last]->location()};
+  std::vector<std::size_t> in;
+  step.loop.emplace(make_loop(last, in));
+  if (product != kNone && !step.loop->runs_in_blocks()) add_op(product);
+  const std::size_t result = values_[first_output_[last]] = new_root(spec, Home::arena, 0);
+  if (product != kNone && step.loop->runs_in_blocks()) {
+    step.op = order_[product]->op_pointer();
+    for (const std::size_t output : operands(product)) step.in.push_back(value_of(output));
+    // The product stands in the result's memory until the loop has changed it.
+    plan_.values[values_[first_output_[product]]].root = result;
   }
-  step.loop.emplace(std::move(program), layouts, order_[last]->outputs()[0].shape);
-  values_[first_output_[last]] = new_root(order_[last]->outputs()[0], Home::arena, 0);
-  step.out = {values_[first_output_[last]]};
+  step.in.insert(step.in.end(), in.begin(), in.end());
+  step.out = {result};
   plan_.steps.push_back(std::move(step));
 }
 
 std::vector<Op::MaybeSpec> Builder::specs_of(const Step& step) const {
   std::vector<Op::MaybeSpec> specs;
   specs.reserve(step.in.size());
-  for (const std::size_t value : step.in) {
+  const std::size_t operands = step.loop ? 2 : step.in.size();  // a loop beside it has the others
+  for (const std::size_t value : std::span(step.in).first(operands)) {
     specs.push_back(value == kNone ? Op::MaybeSpec() : Op::MaybeSpec(plan_.values[value].spec));
   }
   return specs;
@@ -326,7 +391,8 @@ void Builder::overwrite() {
   };
   for (std::size_t s = 0; s < plan_.steps.size(); ++s) {
     Step& step = plan_.steps[s];
-    const bool may = step.loop || (step.op && step.op->type().overwrites);
+    // (A product is written before the rest of its step is read.)
+    const bool may = step.op ? !step.loop && step.op->type().overwrites : step.loop.has_value();
     if (!may || step.out[0] == kNone) continue;
     Value& out = plan_.values[step.out[0]];
     for (const std::size_t operand : step.in) {

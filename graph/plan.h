@@ -35,15 +35,16 @@ struct Value {
 
 inline constexpr std::size_t kNone = static_cast<std::size_t>(-1);
 
+// An op, an elementwise loop, both (a matmul and what is done to its result), or neither (a copy).
 struct Step {
-  std::shared_ptr<const Op> op = {};           // null: a fused chain, or a copy
-  std::optional<TileLoop> loop = {};           // elementwise
-  std::vector<std::size_t> in = {}, out = {};  // values, or kNone
+  std::shared_ptr<const Op> op = {};
+  std::optional<TileLoop> loop = {};
+  std::vector<std::size_t> in = {}, out = {};       // values, or kNone; the op's, then the loop's
   Location location = {};
   bool in_place = false;
 };
 
-struct Frame;
+class Frame;
 
 }  // namespace plan
 

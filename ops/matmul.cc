@@ -6,6 +6,7 @@
 
 #include "fovea/ops/define.h"
 #include "fovea/ops/kernels/gemm.h"
+#include "fovea/ops/matmul_call.h"
 #include "fovea/ops/movement.h"
 #include "fovea/tensor/format.h"
 #include "fovea/tensor/parallel.h"
@@ -188,16 +189,27 @@ std::size_t Matmul::workspace(const In<TensorSpec>& in) const {
 }
 
 void Matmul::forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const {
-  if (out.y.numel() == 0) return;
-  if (in.a.numel() == 0) {  // sums of nothing, at no address
-    std::memset(out.y.mutable_raw(), 0, out.y.nbytes());
-    return;
-  }
-  if (in.a.dtype() == f32) {
-    Batch<float>(*this, in.a, in.b, out.y).run(context);
+  detail::matmul(context, *this, in.a, in.b, out.y, {});
+}
+
+void detail::matmul(Context& context, const Matmul& op, const Tensor& a, const Tensor& b,
+                    const Tensor& y, const MatmulExtras& extras) {
+  if (y.numel() == 0) return;
+  if (a.numel() == 0) {  // sums of nothing, at no address
+    std::memset(y.mutable_raw(), 0, y.nbytes());
+  } else if (a.dtype() == f32) {
+    Batch<float>(op, a, b, y).run(context);
   } else {
-    Batch<double>(*this, in.a, in.b, out.y).run(context);
+    Batch<double>(op, a, b, y).run(context);
   }
+  if (extras.epilogue.run == nullptr) return;
+  const std::int64_t columns = b.rank() == 1 ? 1 : y.shape()[-1].value();
+  const std::int64_t rows = y.numel() / columns;
+  const std::int64_t step = std::max<std::int64_t>(1, 32768 / columns);
+  fovea::parallel_for((rows + step - 1) / step, [&](std::int64_t task) {
+    const std::int64_t first = task * step;
+    extras.epilogue.run(extras.epilogue.self, first, std::min(step, rows - first), 0, columns);
+  });
 }
 
 // With A = a, B = b (transposed where the flags say so): dA = dY Bᵀ and dB = Aᵀ dY, transposed

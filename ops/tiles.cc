@@ -140,6 +140,21 @@ void TileLoop::run(Context& context, std::span<const void* const> in, void* out)
   });
 }
 
+void TileLoop::run_block(std::span<const void* const> in, void* out, std::int64_t width,
+                         const Block& block) const {
+  alignas(64) std::array<std::byte, kBlockSlots * kSlotBytes> scratch;
+  const auto run = [&](std::int64_t begin, std::int64_t n) {
+    for (const std::int64_t end = begin + n; begin < end; begin += kTileElements) {
+      run_tile(begin, std::min(kTileElements, end - begin), scratch.data(), in,
+               static_cast<std::byte*>(out));
+    }
+  };
+  if (block.columns == width) return run(block.row * width, block.rows * width);
+  for (std::int64_t row = block.row; row < block.row + block.rows; ++row) {
+    run(row * width + block.column, block.columns);
+  }
+}
+
 void TileLoop::run_tile(std::int64_t begin, std::int64_t n, std::byte* scratch,
                         std::span<const void* const> in, std::byte* out) const {
   std::array<TileOperand, kMostValues> values;

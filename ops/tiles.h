@@ -49,7 +49,18 @@ class TileLoop {
   /// is row-major.
   void run(Context& context, std::span<const void* const> in, void* out) const;
 
+  /// A part of the result as a matrix of `width` columns.
+  struct Block {
+    std::int64_t row, rows, column, columns;
+  };
+  /// Whether `run_block` can be called: the program needs little scratch.
+  bool runs_in_blocks() const { return slot_count_ <= kBlockSlots; }
+  /// The same for one block, on this thread.
+  void run_block(std::span<const void* const> in, void* out, std::int64_t width,
+                 const Block& block) const;
+
  private:
+  static constexpr std::size_t kBlockSlots = 6;
   enum class Mode { dense, single, strided };
   struct Input {
     Mode mode;
