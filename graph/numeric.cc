@@ -34,6 +34,21 @@ Row extrapolate(double central, const Row& before) {
   return row;
 }
 
+struct Estimate {
+  double value = 0, error = std::numeric_limits<double>::infinity();
+};
+
+// The entry of a row that differs least from its neighbours.
+Estimate estimate(const Row& row, const Row& before, double noise) {
+  Estimate best;
+  for (std::size_t k = 1; k < row.count; ++k) {
+    const double spread = std::max(std::abs(row.entries[k] - row.entries[k - 1]),
+                                   std::abs(row.entries[k] - before.entries[k - 1]));
+    if (spread + noise < best.error) best = {row.entries[k], spread + noise};
+  }
+  return best;
+}
+
 }  // namespace
 
 Derivative differentiate(const std::function<Change(double)>& change, double first_step,
@@ -52,14 +67,14 @@ Derivative differentiate(const std::function<Change(double)>& change, double fir
     }
     const double noise = kAmplification * (up.noise + down.noise) / width;
     const Row row = extrapolate((up.value - down.value) / width, before);
-    for (std::size_t k = 1; k < row.count; ++k) {
-      const double spread = std::max(std::abs(row.entries[k] - row.entries[k - 1]),
-                                     std::abs(row.entries[k] - before.entries[k - 1]));
-      if (spread + noise < best.error) {
-        best.value = row.entries[k];
-        best.error = spread + noise;
-        best.found = true;
-      }
+    // Wide steps may agree with each other on the wrong side of a pole; narrow ones that contradict
+    // them are believed.
+    const Estimate found = estimate(row, before, noise);
+    const bool contradicts = std::abs(found.value - best.value) > found.error + best.error;
+    if (found.error < best.error || contradicts) {
+      best.value = found.value;
+      best.error = found.error;
+      best.found = true;
     }
     best.left = down.value / down.step;
     best.right = up.value / up.step;
@@ -69,8 +84,11 @@ Derivative differentiate(const std::function<Change(double)>& change, double fir
     asymmetry_before = asymmetry;
     before = row;
     const bool accurate = best.error <= kEnough * std::max(std::abs(best.value), scale);
-    // Two rows make one estimate; the third confirms that it was no coincidence.
-    if (row.count >= 3 && (accurate || noise > best.error)) break;
+    // Two rows make one estimate; the third confirms that it was no coincidence. Where only noise
+    // is left, it must explain what the narrow steps say.
+    const bool drowned =
+        noise > best.error && std::abs(row.entries[0] - best.value) <= noise + best.error;
+    if (row.count >= 3 && (accurate || drowned)) break;
   }
   return best;
 }

@@ -6,7 +6,9 @@
 #include <limits>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
+#include "fovea/graph/rewrite.h"
 #include "fovea/ops/op.h"
 #include "fovea/tensor/format.h"
 
@@ -101,6 +103,22 @@ Roundings roundings_of(const OpType& type, std::span<const Tensor> in, std::span
   // are taken to be as many up as down.
   const double growth = real == f64 ? terms : std::min(terms, 8 * std::sqrt(terms));
   return {kElementwise + growth, kElementwise + growth};
+}
+
+// With the decompositions of ops that are computed by them: what is rounded there counts, too.
+std::vector<Expr> expanded(std::span<const Expr> outputs) {
+  bool found = true;
+  std::vector<Expr> all(outputs.begin(), outputs.end());
+  while (std::exchange(found, false)) {
+    all = rewrite(all, [&](const RewriteStep& step) -> std::vector<Expr> {
+      if (step.node->kind() != Node::Kind::op) return {};
+      const OpType& type = step.node->op().type();
+      if (type.has_forward || type.elementwise || type.has_view) return {};
+      found = true;
+      return step.node->op().decomposition(step.inputs);
+    });
+  }
+  return all;
 }
 
 class Runner {
@@ -199,7 +217,8 @@ std::vector<Bounded> with_bounds(std::span<const Expr> outputs, std::span<const 
   const double tiny =
       kTiny * (wide ? std::numeric_limits<double>::min() : std::numeric_limits<float>::min());
   const double amplification = wide ? kAmplification : 1;
-  Runner runner(outputs, bindings, arithmetic.real);
+  const std::vector<Expr> all = expanded(outputs);
+  Runner runner(all, bindings, arithmetic.real);
   std::vector<Bounded> results;
   for (const Tensor& y : runner.run(0, nullptr)) {
     results.push_back({y, std::vector<double>(static_cast<std::size_t>(y.numel()), 0.0)});
