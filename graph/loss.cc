@@ -16,6 +16,21 @@ constexpr double kEpsilon = std::numeric_limits<double>::epsilon();
 constexpr double kFirstStep = 0x1p-4;
 constexpr double kSmallest = 0x1p-30;  // below, an element's own size is a second scale of steps
 
+// How far away 0 is along a direction, for the typical element that it moves: there functions like
+// 1/x end, and steps must not be wider than that.
+double distance_to_zero(const Tensor& x, const Direction& d) {
+  const Tensor at = x.contiguous(), along = d.dense(x.shape());
+  std::vector<double> distances;
+  for (std::int64_t i = 0; i < at.numel(); ++i) {
+    const double step = std::abs(along.data<double>()[i]), to = std::abs(at.data<double>()[i]);
+    if (step > 0 && to > 0) distances.push_back(to / step);
+  }
+  if (distances.empty()) return std::numeric_limits<double>::infinity();
+  const auto middle = distances.begin() + std::ssize(distances) / 2;
+  std::ranges::nth_element(distances, middle);
+  return *middle;
+}
+
 }  // namespace
 
 std::string index_text(const Shape& shape, std::int64_t flat) {
@@ -180,18 +195,20 @@ Change Loss::change(std::size_t k, const Direction& d, double step) const {
 
 Derivative Loss::derivative(std::size_t k, const Direction& d, double scale,
                             double widening) const {
+  const Tensor& x = bindings_[k].second;
+  const double distance = distance_to_zero(x, d);
   double first = kFirstStep * widening, second = 0;
-  if (d.single()) {
-    const Tensor x = bindings_[k].second.contiguous();
-    const double position = std::abs(x.data<double>()[d.index()]);
-    first *= std::max(1.0, position);
-    if (position > 0 && position < kSmallest) second = kFirstStep * widening * position;
+  if (d.single() && distance < std::numeric_limits<double>::infinity()) {
+    first *= std::max(1.0, distance);
+    if (distance < kSmallest) second = kFirstStep * widening * distance;
   }
   const auto along = [&](double step) { return change(k, d, step); };
-  const Derivative found = differentiate(along, first, scale);
+  const Derivative found = differentiate(along, first, std::max(kSmallest, distance / 2), scale);
   if (second == 0) return found;
-  const Derivative finer = differentiate(along, second, scale);
-  return finer.found && (!found.found || finer.error < found.error) ? finer : found;
+  const Derivative finer = differentiate(along, second, second, scale);
+  if (!finer.found) return found;
+  const bool contradicts = std::abs(finer.value - found.value) > finer.error + found.error;
+  return !found.found || finer.error < found.error || contradicts ? finer : found;
 }
 
 }  // namespace fovea

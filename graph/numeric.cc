@@ -52,7 +52,7 @@ Estimate estimate(const Row& row, const Row& before, double noise) {
 }  // namespace
 
 Derivative differentiate(const std::function<Change(double)>& change, double first_step,
-                         double scale) {
+                         double narrow, double scale) {
   Derivative best;
   best.error = std::numeric_limits<double>::infinity();
   Row before;
@@ -88,7 +88,7 @@ Derivative differentiate(const std::function<Change(double)>& change, double fir
     // is left, it must explain what the narrow steps say.
     const bool drowned =
         noise > best.error && std::abs(row.entries[0] - best.value) <= noise + best.error;
-    if (row.count >= 3 && (accurate || drowned)) break;
+    if (step <= narrow && row.count >= 3 && (accurate || drowned)) break;
   }
   return best;
 }

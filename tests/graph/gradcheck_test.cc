@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <sstream>
@@ -28,7 +29,7 @@ Derivative derivative_of(double (*f)(double), double x) {
     c.usable = std::isfinite(c.value) && c.step != 0;
     return c;
   };
-  return differentiate(change, 0x1p-4, 0);
+  return differentiate(change, 0x1p-4, std::min(0x1p-4, std::abs(x) / 2), 0);
 }
 
 TEST_CASE("numeric derivatives lie within their error bars, whatever the scale") {
