@@ -221,23 +221,29 @@ def chart(report, path):
     matplotlib.rcParams["svg.hashsalt"] = "fovea"           # the same drawing for the same figures
     configurations = report["configurations"]
     most = max(len(rows_of(c)) for c in configurations)
-    figure, axes = plt.subplots(1, len(configurations), figsize=(5.2 * len(configurations), 1.2 + 0.32 * most), squeeze=False,
-                                sharey=False, layout="constrained")
-    for axis, configuration in zip(axes[0], configurations):
+    columns = min(2, len(configurations))
+    lines = -(-len(configurations) // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(5.2 * columns, 1.2 + lines * (0.7 + 0.2 * most)), squeeze=False,
+                                layout="constrained")
+    for axis in axes.flat[len(configurations):]:
+        axis.remove()
+    for axis, configuration in zip(axes.flat, configurations):
         rows = rows_of(configuration)
         for marker, peer in zip("soD^vPX", peers_of(configuration)):
             points = [(entries[peer]["ratio"], len(rows) - i) for i, (_, entries) in enumerate(rows)
                       if entries.get(peer, {}).get("ratio")]
-            axis.plot(*zip(*points), marker, label=peer, markersize=5) if points else None
+            if points:
+                axis.plot(*zip(*points), marker, label=peer, markersize=4)
         axis.axvline(1, color="0.6", linewidth=0.8)
         axis.set_xscale("log", base=2)
         axis.xaxis.set_major_formatter(lambda x, _: f"{x:g}×")
         axis.set_yticks(range(len(rows), 0, -1),
                         [case + (" +backward" if "backward" in direction else "") for (case, direction), _ in rows], fontsize=7)
+        axis.tick_params(axis="x", labelsize=7)
         axis.grid(axis="x", color="0.9")
         axis.set_title(title(configuration), fontsize=9)
         axis.set_xlabel("time, as a multiple of Fovea's (right of 1: slower than Fovea)", fontsize=7)
-    axes[0][0].legend(fontsize=7, loc="lower right")
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=7, fontsize=7, frameon=False)
     figure.suptitle(f"Attention, (batch, heads, length, dim) · {report['cpu']}, {report['date']}\n{versions(report)}", fontsize=8)
     for ending, metadata in (("svg", {"Date": None}), ("png", {})):
         figure.savefig(f"{path}.{ending}", dpi=130, metadata=metadata)
@@ -268,7 +274,7 @@ def write_section(path, text):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a few cases, best instruction set only")
-    parser.add_argument("--seconds", type=float, help="for all measurements together; default 480, 40 with --quick")
+    parser.add_argument("--seconds", type=float, help="for all measurements together; default 360, 40 with --quick")
     parser.add_argument("--json", type=pathlib.Path, default="compare.json", help="where results go; default compare.json")
     parser.add_argument("--from", dest="source", type=pathlib.Path, help="results to use instead of measuring")
     parser.add_argument("--chart", help="path of the chart, without .svg and .png")
@@ -279,7 +285,7 @@ def main():
         threads, isa, seconds = options.child
         print(json.dumps(measure(int(threads), isa, options.quick, float(seconds))))
         return
-    options.seconds = options.seconds or (40 if options.quick else 480)
+    options.seconds = options.seconds or (40 if options.quick else 360)
     if options.source:
         report = json.loads(options.source.read_text(encoding="utf-8"))
     else:
