@@ -125,7 +125,7 @@ void ArrayArgument::open_output(const Place& place, PyObject* array, Element ele
     dtype_fail(place.where, "{}; {}, as the result, is required", described(place.name, *this),
                name_of(element));
   }
-  if (Shape(raw_.shape) != shape) {
+  if (!std::ranges::equal(raw_.shape, shape.extents(), {}, {}, &Extent::value)) {
     fail(place.where, "{}; {}, as the result, is required", described(place.name, *this), shape);
   }
   if (!separate(raw_)) {

@@ -111,55 +111,79 @@ void complete(Context& context, const AttentionCall& call, AttentionGradient::In
   if (need_lse) in.lse = out.lse;
 }
 
-py::object call_gradient(std::span<PyObject* const> arguments) {
-  AttentionCall call;
-  call.read(kGradientName, arguments.subspan(1, 3), arguments.last(kOptions));
+// What the gradient takes besides attention's own operands.
+struct GradientOperands {
   ArrayArgument dy, y, lse, dlse;
-  const auto read = [&](ArrayArgument& array, const char* name, PyObject* object, bool narrow) {
+
+  void read(const AttentionCall& call, std::span<PyObject* const> arguments) {
+    read_one(call, "dy", arguments[0], dy);
+    read_one(call, "y", arguments[4], y);
+    read_one(call, "lse", arguments[5], lse);
+    read_one(call, "dlse", arguments[6], dlse);
+  }
+
+  // Of a call whose y and lse are there.
+  AttentionGradient::In<TensorSpec> specs(const AttentionCall& call,
+                                          const Attention::In<TensorSpec>& in) const {
+    const Attention::Out<TensorSpec> forward = call.attributes.infer(in);
+    const auto or_else = [](const ArrayArgument& array, const TensorSpec& standard) {
+      return array ? spec_of(array.tensor()) : standard;
+    };
+    const auto optional = [](const ArrayArgument& array) {
+      return array ? std::optional(spec_of(array.tensor())) : std::nullopt;
+    };
+    return {.q = in.q,
+            .k = in.k,
+            .v = in.v,
+            .mask = in.mask,
+            .bias = in.bias,
+            .key_lengths = in.key_lengths,
+            .y = or_else(y, forward.y),
+            .lse = or_else(lse, forward.lse),
+            .dy = optional(dy),
+            .dlse = optional(dlse)};
+  }
+
+  AttentionGradient::In<Tensor> tensors(const AttentionCall& call) const {
+    const Attention::In<Tensor> in = call.tensors();
+    return {.q = in.q,
+            .k = in.k,
+            .v = in.v,
+            .mask = in.mask,
+            .bias = in.bias,
+            .key_lengths = in.key_lengths,
+            .y = y.optional_tensor(),
+            .lse = lse.tensor(),
+            .dy = dy.optional_tensor(),
+            .dlse = dlse.optional_tensor()};
+  }
+
+ private:
+  // Log-sums may be as precise as they come back; all else has q's dtype.
+  static void read_one(const AttentionCall& call, std::string_view name, PyObject* object,
+                       ArrayArgument& array) {
     if (!given(object)) return;
     array.read({kGradientName, name}, object, Role::number);
-    const bool wide = !narrow && array.element() == call.lse_element();
-    if (!wide) call.require_dtype_of_q(name, array);
-  };
-  read(dy, "dy", arguments[0], true);
-  read(y, "y", arguments[4], true);
-  read(lse, "lse", arguments[5], false);
-  read(dlse, "dlse", arguments[6], false);
+    const bool log_sum = name.ends_with("lse");
+    if (!log_sum || array.element() != call.lse_element()) call.require_dtype_of_q(name, array);
+  }
+};
 
+py::object call_gradient(std::span<PyObject* const> arguments) {
+  AttentionCall call;
+  GradientOperands operands;
+  call.read(kGradientName, arguments.subspan(1, 3), arguments.last(kOptions));
+  operands.read(call, arguments);
+  const bool bias_gradient = flag_argument(kGradientName, "bias_gradient", arguments[7], true);
   const AttentionGradient op{call.attributes};
   const Attention::In<TensorSpec> specs = call.specs();
-  const Attention::Out<TensorSpec> forward = call.attributes.infer(specs);
-  const auto spec = [](const ArrayArgument& array, const TensorSpec& standard) {
-    return array ? spec_of(array.tensor()) : standard;
-  };
-  op.infer({.q = specs.q,
-            .k = specs.k,
-            .v = specs.v,
-            .mask = specs.mask,
-            .bias = specs.bias,
-            .key_lengths = specs.key_lengths,
-            .y = spec(y, forward.y),
-            .lse = spec(lse, forward.lse),
-            .dy = dy ? std::optional(spec_of(dy.tensor())) : std::nullopt,
-            .dlse = dlse ? std::optional(spec_of(dlse.tensor())) : std::nullopt});
+  op.infer(operands.specs(call, specs));
 
-  const Attention::In<Tensor> tensors = call.tensors();
-  AttentionGradient::In<Tensor> in{.q = tensors.q,
-                                   .k = tensors.k,
-                                   .v = tensors.v,
-                                   .mask = tensors.mask,
-                                   .bias = tensors.bias,
-                                   .key_lengths = tensors.key_lengths,
-                                   .y = y.optional_tensor(),
-                                   .lse = lse.tensor(),
-                                   .dy = dy.optional_tensor(),
-                                   .dlse = dlse.optional_tensor()};
+  AttentionGradient::In<Tensor> in = operands.tensors(call);
   ArrayResult dq(call.q, call.element(), specs.q.shape), dk(call.q, call.element(), specs.k.shape),
       dv(call.q, call.element(), specs.v.shape);
   std::optional<ArrayResult> dbias;
-  if (call.bias && flag_argument(kGradientName, "bias_gradient", arguments[7], true)) {
-    dbias.emplace(call.q, call.element(), specs.bias->shape);
-  }
+  if (call.bias && bias_gradient) dbias.emplace(call.q, call.element(), specs.bias->shape);
   {
     const WithoutLock released;
     std::optional<ThreadLimit> limit;

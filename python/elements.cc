@@ -1,5 +1,6 @@
 #include "fovea/python/elements.h"
 
+#include <algorithm>
 #include <array>
 #include <type_traits>
 #include <vector>
@@ -123,6 +124,42 @@ void store_rows(const From* from, const RawArray& array, std::byte* to, const Co
   });
 }
 
+// Calls mostly see the same few layouts again: these are kept, so that another view of one
+// allocates nothing.
+class RecentLayouts {
+ public:
+  std::optional<Tensor> find(const RawArray& array, bool writable) const {
+    for (const Entry& entry : entries_) {
+      if (entry.tensor && entry.element == array.element && entry.writable == writable &&
+          std::ranges::equal(entry.shape, array.shape) &&
+          std::ranges::equal(entry.strides, array.strides)) {
+        return entry.tensor;
+      }
+    }
+    return {};
+  }
+
+  void add(const RawArray& array, bool writable, const Tensor& tensor) {
+    Entry& entry = entries_[next_++ % entries_.size()];
+    entry = {.element = array.element,
+             .writable = writable,
+             .shape = {array.shape.begin(), array.shape.end()},
+             .strides = {array.strides.begin(), array.strides.end()},
+             .tensor = tensor};
+    entry.tensor.rebind(nullptr);
+  }
+
+ private:
+  struct Entry {
+    Element element = Element::f32;
+    bool writable = false;
+    std::vector<std::int64_t> shape, strides;
+    Tensor tensor;
+  };
+  std::array<Entry, 8> entries_;
+  std::size_t next_ = 0;
+};
+
 }  // namespace
 
 std::string_view name_of(Element element) { return kRows[static_cast<std::size_t>(element)].name; }
@@ -178,22 +215,28 @@ std::uint16_t to_bf16(float x) {
 }
 
 std::optional<Tensor> viewed(const RawArray& array, bool writable) {
-  const std::optional<DType> dtype = same_dtype(array.element);
-  if (!dtype) return {};
-  const auto size = static_cast<std::int64_t>(size_of(array.element));
-  if (reinterpret_cast<std::uintptr_t>(array.data) % static_cast<std::uintptr_t>(size) != 0) {
+  const auto size = static_cast<std::uintptr_t>(size_of(array.element));
+  if (!same_dtype(array.element) || reinterpret_cast<std::uintptr_t>(array.data) % size != 0) {
     return {};
+  }
+  thread_local RecentLayouts recent;
+  auto* data = const_cast<std::byte*>(array.data);
+  if (std::optional<Tensor> tensor = recent.find(array, writable); tensor && data != nullptr) {
+    tensor->rebind(data);
+    return tensor;
   }
   Strides strides(array.strides.begin(), array.strides.end());
   for (std::int64_t& stride : strides) {
-    if (stride % size != 0) return {};
-    stride /= size;
+    if (stride % static_cast<std::int64_t>(size) != 0) return {};
+    stride /= static_cast<std::int64_t>(size);
   }
-  auto* data = const_cast<std::byte*>(array.data);
+  const DType dtype = *same_dtype(array.element);
   const Shape shape(array.shape);
-  return writable
-             ? Tensor::borrow(static_cast<void*>(data), *dtype, shape, std::move(strides))
-             : Tensor::borrow(static_cast<const void*>(data), *dtype, shape, std::move(strides));
+  const Tensor tensor =
+      writable ? Tensor::borrow(static_cast<void*>(data), dtype, shape, std::move(strides))
+               : Tensor::borrow(static_cast<const void*>(data), dtype, shape, std::move(strides));
+  recent.add(array, writable, tensor);
+  return tensor;
 }
 
 Tensor converted(const RawArray& array, DType dtype) {
