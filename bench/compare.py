@@ -6,9 +6,9 @@
                                                 draws performance.svg and .png, and writes the README's table
 
 Each configuration (1 thread or all; the machine's best instruction set, or AVX2 for all who can be told) is a process of its
-own, bound to its CPUs. In it the peers take turns, call by call, with a loop of fused multiply-adds between; medians count: of CPU
-time with one thread, in which waiting for a busy machine does not count, else of the clock. Every
-result is first compared with NumPy's in f64: who is wrong is not timed but reported. Who is not installed is left out.
+own, bound to its CPUs. In it the peers take turns, call by call, with a loop of fused multiply-adds between. Medians count: of CPU
+time with one thread, in which waiting for a busy machine does not count, else of the clock. Every result is first compared with
+NumPy's in f64: who is wrong is not timed but reported. Who is not installed is left out.
 """
 import argparse
 import ctypes
