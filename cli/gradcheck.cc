@@ -1,48 +1,99 @@
 // `fovea gradcheck`.
-
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "fovea/cli/commands.h"
 #include "fovea/cli/terminal.h"
 #include "fovea/graph/gradcheck.h"
+#include "fovea/graph/gradcheck_files.h"
+#include "fovea/tensor/atomic_write.h"
+#include "fovea/tensor/file_io.h"
 #include "fovea/tensor/format.h"
 
 namespace fovea::cli {
 
 namespace {
 
-nlohmann::json number(double value) {
-  if (std::isfinite(value)) return value;
-  return std::isnan(value) ? "nan" : value < 0 ? "-inf" : "inf";
+// A word as a shell takes it.
+std::string shell_word(const std::string& word) {
+  const bool plain = !word.empty() && std::ranges::all_of(word, [](unsigned char c) {
+    return std::isalnum(c) ||
+           std::string_view("_-./=,:+%@").find(static_cast<char>(c)) != std::string_view::npos;
+  });
+  if (plain) return word;
+  std::string out = "'";
+  for (const char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
 }
 
-nlohmann::json as_json(const GradientReport& report) {
-  nlohmann::json rows = nlohmann::json::array();
-  for (const GradientRow& row : report.rows) {
-    rows.push_back({{"name", row.name},
-                    {"location", row.location},
-                    {"elements", row.elements},
-                    {"checked", row.checked},
-                    {"directions", row.directions},
-                    {"kinks", row.kinks},
-                    {"absolute", number(row.absolute)},
-                    {"relative", number(row.relative)},
-                    {"worst", row.worst},
-                    {"analytic", number(row.analytic)},
-                    {"numeric", number(row.numeric)},
-                    {"uncertainty", number(row.uncertainty)},
-                    {"verdict", name_of(row.verdict)}});
+// The command that was given, without what only says where results go; `ops` in place of --ops.
+std::string repeating(const Options& options, const std::vector<std::string>& ops) {
+  static constexpr std::string_view kFiles[] = {"--report", "--junit", "--svg", "--repro"};
+  std::string command = "fovea";
+  bool seeded = false;
+  for (std::size_t i = 0; i < options.words.size(); ++i) {
+    const std::string& word = options.words[i];
+    const std::string name = word.substr(0, word.find('='));
+    if (word == "--json" || word == "--quiet") continue;
+    if (std::ranges::find(kFiles, name) != std::end(kFiles)) {
+      if (name == word) ++i;
+      continue;
+    }
+    if (name == "--ops" && !ops.empty()) {
+      const bool named = name == word && i + 1 < options.words.size() && !options.ops.empty() &&
+                         !options.words[i + 1].starts_with("-");
+      if (named) ++i;
+      command += format(" --ops {}", fmt::join(ops, ","));
+      continue;
+    }
+    seeded = seeded || name == "--seed";
+    command += " " + shell_word(word);
   }
-  return {{"verdict", name_of(report.verdict())},
-          {"seed", report.seed},
-          {"notes", report.notes},
-          {"rows", std::move(rows)}};
+  if (!seeded) command += format(" --seed {}", options.seed.value_or(0));
+  return command;
 }
 
-// With --quiet only what did not pass is worth a word.
-std::string text_of(const Options& options, const GradientReport& report) {
-  if (options.json) return json_text(as_json(report));
-  return options.quiet && report.passed() ? "" : to_string(report);
+GradcheckOptions check_options(const Options& options) {
+  GradcheckOptions check;
+  check.seed = options.seed.value_or(0);
+  check.order = options.order;
+  check.budget = options.budget;
+  check.contracts = true;
+  return check;
+}
+
+void append(GradientReport& all, GradientReport&& more) {
+  const auto move = [](auto& to, auto& from) {
+    to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
+  };
+  move(all.rows, more.rows);
+  move(all.notes, more.notes);
+  move(all.failures, more.failures);
+  move(all.culprits, more.culprits);
+}
+
+void write_text(const std::string& path, const std::string& text) {
+  if (path.empty()) return;
+  atomic_write(path, [&](FileWriter& file) { file.write(text); });
+}
+
+// Text for stdout, and the files.
+int finish(const Options& options, GradientReport& report, bool passed, Outcome& out) {
+  if (!options.repro.empty() && !report.culprits.empty()) {
+    const std::string command =
+        write_reproducer(options.repro, report.culprits.front(), report.seed);
+    report.notes.push_back("the op to blame alone: " + command);
+  }
+  write_text(options.report, report_as_json(report));
+  write_text(options.junit, report_as_junit(report));
+  write_text(options.svg, report_as_svg(report));
+  if (options.json) {
+    out.text = report_as_json(report);
+  } else if (!options.quiet || !passed) {
+    // With --quiet only what did not pass is worth a word.
+    out.text = to_string(report);
+  }
+  return passed ? 0 : 1;
 }
 
 // Gradients of integers and predicates do not exist: such an op has no rows and no verdict.
@@ -53,41 +104,76 @@ int check_registry(const Options& options, const Registry& registry, Outcome& ou
     for (const std::string& name : options.ops) types.push_back(&op_named("--ops", name, registry));
   }
   GradientReport all;
-  all.seed = options.seed.value_or(0);
+  GradcheckOptions check = check_options(options);
+  all.seed = check.seed;
+  all.order = check.order;
   Progress progress("checking gradients", options.quiet);
-  bool passed = true;
+  std::vector<std::string> failed;
   for (std::size_t i = 0; i < types.size(); ++i) {
+    const OpType& type = *types[i];
     progress.set(static_cast<double>(i) / static_cast<double>(types.size()));
-    const GradientReport report = check_op(*types[i], {.seed = all.seed});
-    passed &= report.passed() || report.rows.empty();
-    all.rows.insert(all.rows.end(), report.rows.begin(), report.rows.end());
-    all.notes.insert(all.notes.end(), report.notes.begin(), report.notes.end());
+    check.budget = options.budget / static_cast<double>(types.size());
+    if (check.order > 1 && !type.no_second_derivative.empty()) {
+      all.notes.push_back(
+          format("{}: no derivative of order 2: {}", type.name, type.no_second_derivative));
+      continue;
+    }
+    GradientReport report = check_op(type, check);
+    if (!report.rows.empty() && check.order == 1) {
+      report.failures = check_contracts(type, check.seed);
+    }
+    // Linear ops have second derivatives of zero.
+    const bool fine = report.passed() || (check.order > 1 && report.verdict() == Verdict::vacuous);
+    if (!fine && !report.rows.empty()) failed.emplace_back(type.name);
+    append(all, std::move(report));
   }
-  out.text = text_of(options, all);
-  return passed && !all.rows.empty() ? 0 : 1;
+  all.command = repeating(options, failed);
+  return finish(options, all, failed.empty() && all.passed(), out);
+}
+
+constexpr std::size_t kMostBytes = std::size_t{1} << 30;  // the model has been read once already
+
+// The name of the node at the JSON pointer that ends a location.
+void name_culprits(const std::string& path, GradientReport& report) {
+  for (Culprit& culprit : report.culprits) {
+    const std::size_t pointer = culprit.location.find(": /");
+    if (pointer == std::string::npos) continue;
+    std::string at = culprit.location.substr(pointer + 2);
+    at.resize(std::min(at.size(), at.find_first_of(" ,")));
+    try {
+      const auto document = nlohmann::json::parse(read_text_file(path, kMostBytes));
+      culprit.name = document.at(nlohmann::json::json_pointer(at)).at("name").get<std::string>();
+    } catch (const nlohmann::json::exception&) {
+      // A place that is no node has no name.
+    }
+  }
 }
 
 int check_model(const Options& options, const Registry& registry, Outcome& out) {
   const Model model = load_model(options, registry);
-  BindOptions bind = bind_options(options, model);
-  bind.dtype = f64;
-  const Session session = model.bind(options.dims, bind);
+  const Session session = model.bind(options.dims, bind_options(options, model));
   std::vector<Expr> outputs, wrt;
   for (const auto& [name, expr] : session.outputs()) outputs.push_back(expr);
   session.require_memory(outputs);
   Progress progress("checking gradients", options.quiet);
-  GradcheckOptions check{.seed = options.seed.value_or(0),
-                         .progress = [&](double part) { progress.set(part); }};
+  GradcheckOptions check = check_options(options);
+  check.progress = [&](double part) { progress.set(part); };
   const auto add = [&](const ModelValue& value) {
     check.values.emplace_back(value.expr, session.tensor(value));
     if (is_float(value.expr.dtype())) wrt.push_back(value.expr);
   };
   for (const ModelValue& input : session.inputs()) add(input);
   for (const ModelValue& param : session.params()) add(param);
-  const GradientReport report = check_gradients(outputs, wrt, check);
+  GradientReport report = check_gradients(outputs, wrt, check);
+  if (options.edges) {
+    GradientReport edges = check_attention_edges(outputs, check);
+    if (edges.rows.empty()) report.notes.push_back("--edges: the model has no attention");
+    append(report, std::move(edges));
+  }
+  if (!report.culprits.empty()) name_culprits(options.model, report);
+  report.command = repeating(options, {});
   out.note = drawn_note(options, session);
-  out.text = text_of(options, report);
-  return report.passed() ? 0 : 1;
+  return finish(options, report, report.passed(), out);
 }
 
 }  // namespace

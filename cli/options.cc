@@ -33,8 +33,8 @@ constexpr Command kCommands[] = {
      "  fovea grad layer.json --of y --cotangents ones",
      files | outputs | sizes | machine | json},
     {"gradcheck", "Checks gradients against numeric differentiation",
-     "fovea gradcheck examples/attention.json\n"
-     "  fovea gradcheck --ops softmax,matmul",
+     "fovea gradcheck examples/attention.json --edges --svg errors.svg\n"
+     "  fovea gradcheck --ops softmax,matmul --order 2",
      files | sizes | machine | json},
     {"validate", "Checks a model without running it",
      "fovea validate layer.json\n"
@@ -122,6 +122,28 @@ int threads(const std::string& text) {
     usage("--threads {}: a number from 1 to 1024 is required", fovea::quoted(text));
   }
   return *number;
+}
+
+int order(const std::string& text) {
+  const auto number = whole<int>(text);
+  if (!number || *number < 1 || *number > 8) {
+    usage("--order {}: a number from 1 to 8 is required", fovea::quoted(text));
+  }
+  return *number;
+}
+
+// `10s`, `2m`, `500ms`, `10`.
+double seconds(const std::string& text) {
+  static const std::map<std::string, double> units{{"", 1},   {"s", 1},    {"ms", 1e-3},
+                                                   {"m", 60}, {"min", 60}, {"h", 3600}};
+  const std::size_t end = std::min(text.find_first_not_of("0123456789."), text.size());
+  double amount = 0;
+  const auto read = std::from_chars(text.data(), text.data() + end, amount);
+  const auto unit = units.find(text.substr(end));
+  if (end == 0 || read.ec != std::errc() || read.ptr != text.data() + end || unit == units.end()) {
+    usage("--budget {}: a time such as 10s, 500ms or 2m is required", fovea::quoted(text));
+  }
+  return amount * unit->second;
 }
 
 double tolerance(const std::string& option, const std::string& text) {
@@ -235,6 +257,17 @@ class Parser {
             "Check the registry's ops instead of a model: all, or these")
         ->type_name("[NAME,...]")
         ->expected(0, 1);
+    value("--order", "N", "Check derivatives of this order (default 1)",
+          [this](const std::string& given) { options_.order = order(given); });
+    value("--budget", "TIME", "Begin no comparison after this time, e.g. 10s; the report says so",
+          [this](const std::string& given) { options_.budget = seconds(given); });
+    app_.add_flag("--edges", options_.edges,
+                  "Try the model's attention on inputs that break implementations too");
+    text("--report", "FILE", "Write every figure as JSON", options_.report);
+    text("--junit", "FILE", "Write a JUnit report for a CI system", options_.junit);
+    text("--svg", "FILE", "Write a heat map of the errors of failing inputs", options_.svg);
+    text("--repro", "DIR", "Where the check fails: write a model of the one op to blame there",
+         options_.repro);
   }
 
   void add_files() {
@@ -365,6 +398,7 @@ std::optional<Options> parse_options(int argc, char** argv, std::string& out) {
   Options options;
   const Command& command = chosen_command(argc, argv);
   options.command = command.name;
+  options.words.assign(argv + 1, argv + argc);
   CLI::App app(std::string(kAbout), "fovea");
   Parser parser(app, command, options);
   bool version = false;

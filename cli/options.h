@@ -37,6 +37,11 @@ struct Options {
   // gradcheck, ops
   bool check_ops = false;
   std::vector<std::string> ops;
+  int order = 1;
+  double budget = 1e9;  // seconds
+  bool edges = false;
+  std::string report, junit, svg, repro;  // files and a folder; empty: none
+  std::vector<std::string> words;         // as they stood on the command line
 };
 
 /// Bad usage; the text names the offending word.

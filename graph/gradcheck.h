@@ -61,8 +61,9 @@ enum class Verdict {
 /// `pass`, `FAIL`, `inconclusive`, `vacuous`.
 std::string_view name_of(Verdict verdict);
 
-enum class Oracle { numeric, forward, decomposition };
-/// `numeric`, `forward`, `decomposition`.
+/// What a gradient is held against. `wide` is the f64 gradient of the same graph, for one in f32.
+enum class Oracle { numeric, forward, decomposition, wide };
+/// `numeric`, `forward`, `decomposition`, `wide`.
 std::string_view name_of(Oracle oracle);
 
 struct GradcheckOptions {
@@ -81,6 +82,11 @@ struct GradcheckOptions {
   double budget = 1e9;
   /// Where a check fails: find the op whose own rule disagrees.
   bool locate = true;
+  /// A graph with f32: hold its f32 gradient against the f64 one, within what rounding in f32 may
+  /// do (a row `x (f32)` for each wrt).
+  bool narrow = true;
+  /// Check what is said of gradients beside numbers: check_contracts.
+  bool contracts = false;
   /// Called now and then with the part that is done, from 0 to 1.
   std::function<void(double)> progress = {};
 };
@@ -175,5 +181,18 @@ GradientReport check_gradients(const Expr& output, std::initializer_list<Expr> w
 /// `options.values` is not used): one row for each input slot, over all samples. An op without
 /// float inputs and outputs, or without gradient, gives a note and no row.
 GradientReport check_op(const OpType& type, const GradcheckOptions& options = {});
+
+/// What an op must keep besides the numbers, on its samples; one text for each failure: the laws 3,
+/// 5, 7, 8 and 12 (shapes, linearity and exact zeros, views, determinism for any number of threads
+/// and unchanged inputs, f(x, x)), and extents of 0 in place of each other extent.
+std::vector<std::string> check_contracts(const OpType& type, std::uint64_t seed = 0);
+
+/// Attention in the graph, fused or composed: each distinct node's attributes on small inputs of
+/// the kinds that break implementations: rows that see nothing or one key, Lq and Lk that differ,
+/// lengths of 0 and 1, ties, biases of both infinities, logits of 1e4, denormal numbers, grouped
+/// heads, NaN behind masks, broadcast biases. A row for each kind and input; no row if there is no
+/// attention.
+GradientReport check_attention_edges(std::span<const Expr> outputs,
+                                     const GradcheckOptions& options = {});
 
 }  // namespace fovea

@@ -16,7 +16,7 @@ namespace {
 constexpr double kDecide = 1e-6;          // of M: errors of this size must be seen
 constexpr double kDecideSampled = 1e-4;   // of M: the same where elements are sampled
 constexpr double kSafety = 2;             // of the numeric error bar
-constexpr double kZero = 0x1p-31;         // of Σ |c||y|: a derivative of less is none
+constexpr double kZero = 0x1p-31;         // of the loss's terms: a derivative of less is none
 constexpr double kNothing = 1e-290;       // underflow alone
 constexpr double kMissed = 1e-6;          // probability of an error beyond the bound that is stated
 constexpr std::int64_t kForwardOnly = 4;  // normal directions of inputs that are checked fully
@@ -90,7 +90,8 @@ class InputCheck {
 
  private:
   bool full() const { return view_.value.numel() <= options_.full_up_to; }
-  void compare(const Direction& d, bool numerically, bool normal = false);
+  // `normal`: a normal direction through all elements; `all`: every oracle is asked.
+  void compare(const Direction& d, bool numerically, bool normal = false, bool all = false);
   void compare_directions();
   void compare_elements();
   void compare_decomposition();
@@ -115,7 +116,7 @@ class InputCheck {
   GradientRow row_;
 };
 
-void InputCheck::compare(const Direction& d, bool numerically, bool normal) {
+void InputCheck::compare(const Direction& d, bool numerically, bool normal, bool all) {
   Comparison c{.direction = d, .normal = normal, .norm2 = d.norm2()};
   c.analytic = d.dot(gradient_.value);
   c.bar = d.bar(gradient_.value, gradient_.bars);
@@ -138,7 +139,7 @@ void InputCheck::compare(const Direction& d, bool numerically, bool normal) {
     // Forward mode decides where differences cannot, and joins in where they contradict.
     const bool open =
         !c.numeric->found || differs() || kSafety * c.numeric->error > kDecide * scale_ * c.norm2;
-    if (open || normal) c.forward = oracles_.forward(k_, d);
+    if (open || normal || all) c.forward = oracles_.forward(k_, d);
   } else {
     c.forward = oracles_.forward(k_, d);
   }
@@ -228,8 +229,10 @@ void InputCheck::search_forward(std::int64_t begin, std::int64_t end) {
       return;  // too small to be seen in parts
     }
   }
-  compare(Direction::element(view_.value.shape(), begin), true);
-  ++row_.checked;
+  const Direction found = Direction::element(view_.value.shape(), begin);
+  std::erase_if(all_, [&](const Comparison& c) { return c.direction.label() == found.label(); });
+  compare(found, true, false, true);
+  row_.checked += full() ? 0 : 1;
 }
 
 // A direction contradicts, but no element so far: which one is it?
@@ -257,7 +260,7 @@ State InputCheck::judge(const Comparison& c) const {
 
 // Whether all that is known says zero, as far as arithmetic can tell.
 bool InputCheck::is_zero() const {
-  const double none = kZero * oracles_.loss().magnitude();
+  const double none = kZero * oracles_.loss().terms();
   bool sure = false;
   for (const Comparison& c : all_) {
     if (c.at_kink() || !(std::abs(c.analytic) <= std::max(c.bar, none))) return false;

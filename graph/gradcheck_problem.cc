@@ -35,13 +35,11 @@ Tensor value_of(const Expr& old, const Expr& x, std::size_t index,
   if (x.dtype() == boolean) return Tensor::full(boolean, x.shape(), 1);
   Key key = key_for(options.seed, old.node().name());
   key.stream += index;
-  return random_normal(f64, x.shape(), 0, 1, key);
+  return random_normal(f64, x.shape(), 0, 1, key).astype(x.dtype());
 }
 
-}  // namespace
-
-Problem make_problem(std::span<const Expr> outputs, std::span<const Expr> wrt,
-                     const GradcheckOptions& options) {
+Problem make(std::span<const Expr> outputs, std::span<const Expr> wrt,
+             const GradcheckOptions& options, bool narrow) {
   std::vector<Expr> all;
   for (const Expr& y : outputs) {
     if (is_float(y.dtype())) all.push_back(y);
@@ -49,7 +47,15 @@ Problem make_problem(std::span<const Expr> outputs, std::span<const Expr> wrt,
   const auto count = static_cast<std::ptrdiff_t>(all.size());
   all.insert(all.end(), wrt.begin(), wrt.end());
   std::vector<std::pair<Expr, Expr>> inputs;
-  all = as_dtype(all, f64, &inputs);
+  if (narrow) {
+    for (const Node* node : topological_order(all)) {
+      if (node->kind() == Node::Kind::input) {
+        inputs.emplace_back(Expr(node->shared_from_this()), Expr(node->shared_from_this()));
+      }
+    }
+  } else {
+    all = as_dtype(all, f64, &inputs);
+  }
   std::vector<Binding> given;
   for (const auto& [old, x] : inputs) {
     given.emplace_back(x, value_of(old, x, given.size(), options));
@@ -60,7 +66,8 @@ Problem make_problem(std::span<const Expr> outputs, std::span<const Expr> wrt,
   std::vector<Expr> from, to;
   for (std::size_t k = 0; k < targets.size(); ++k) {
     const bool is_input = targets[k].node().kind() == Node::Kind::input;
-    problem.wrt.push_back(is_input ? targets[k] : input("", f64, targets[k].shape()));
+    problem.wrt.push_back(is_input ? targets[k]
+                                   : input("", targets[k].dtype(), targets[k].shape()));
     problem.bindings.emplace_back(problem.wrt.back(), values[k].contiguous());
     if (is_input) continue;
     from.push_back(targets[k]);
@@ -73,6 +80,18 @@ Problem make_problem(std::span<const Expr> outputs, std::span<const Expr> wrt,
     if (!is_wrt) problem.bindings.push_back(binding);
   }
   return problem;
+}
+
+}  // namespace
+
+Problem make_problem(std::span<const Expr> outputs, std::span<const Expr> wrt,
+                     const GradcheckOptions& options) {
+  return make(outputs, wrt, options, false);
+}
+
+Problem make_narrow_problem(std::span<const Expr> outputs, std::span<const Expr> wrt,
+                            const GradcheckOptions& options) {
+  return make(outputs, wrt, options, true);
 }
 
 Problem differentiated(const Problem& problem, std::uint64_t seed) {

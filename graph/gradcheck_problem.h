@@ -16,6 +16,10 @@ namespace fovea {
 Problem make_problem(std::span<const Expr> outputs, std::span<const Expr> wrt,
                      const GradcheckOptions& options);
 
+/// The same in the graph's own dtypes.
+Problem make_narrow_problem(std::span<const Expr> outputs, std::span<const Expr> wrt,
+                            const GradcheckOptions& options);
+
 /// The same problem for the gradient: the outputs are the gradients by wrt of the outputs, for
 /// random cotangents.
 Problem differentiated(const Problem& problem, std::uint64_t seed);

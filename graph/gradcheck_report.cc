@@ -142,7 +142,7 @@ std::string_view name_of(Verdict verdict) {
 }
 
 std::string_view name_of(Oracle oracle) {
-  static constexpr std::string_view kNames[] = {"numeric", "forward", "decomposition"};
+  static constexpr std::string_view kNames[] = {"numeric", "forward", "decomposition", "wide"};
   return kNames[static_cast<std::size_t>(oracle)];
 }
 
@@ -171,7 +171,7 @@ std::string to_string(const GradientReport& report) {
          measured ? format("{:.0e}", row.uncertainty) : "-", std::string(name_of(row.verdict))});
     details += details_of(row);
   }
-  text += "by: n numeric, f forward mode, d gradient of the decomposition\n";
+  text += "by: n numeric, f forward mode, d gradient of the decomposition, w f64 gradient\n";
   text += details;
   for (const std::string& failure : report.failures) text += "FAIL: " + failure + "\n";
   for (const Culprit& culprit : report.culprits) text += text_of(culprit);

@@ -1,8 +1,12 @@
 // Laws 2, 11 and 14: refusals, attributes, documentation.
+#include <array>
 #include <exception>
 #include <string>
 
 #include "fovea/graph/law_run.h"
+#include "fovea/graph/model.h"
+#include "fovea/graph/one_node_model.h"
+#include "fovea/ops/registry.h"
 #include "fovea/tensor/format.h"
 #include "fovea/tensor/random.h"
 
@@ -38,6 +42,16 @@ AttributeValue wrong_value(const AttributeType& type) {
   return {true};
 }
 
+// The attributes of the op in a model file that says them.
+AttributeMap through_json(const SampleRun& run) {
+  Registry registry;
+  registry.add(run.type());
+  const std::string text =
+      one_node_model(run.op(), run.values(f64), std::array<std::int64_t, 1>{0});
+  const Session session = Model::parse(text, ".", registry).bind();
+  return session.outputs().front().second.node().op().attributes();
+}
+
 }  // namespace
 
 void check_rejects(const OpType& type, LawSink& sink) {
@@ -59,6 +73,9 @@ void check_attributes(const SampleRun& run, LawSink& sink) {
   const std::shared_ptr<const Op> decoded = type.make(attributes);
   if (decoded->attributes() != attributes) {
     sink.broken("attributes that are encoded, decoded and encoded again differ");
+  }
+  if (through_json(run) != attributes) {
+    sink.broken("attributes that are written as JSON and read from a model differ");
   }
   if (auto text = difference(eval::apply(*decoded, run.values(f64)), run.results(f64))) {
     sink.broken(format("the op made from its own attributes differs: {}", *text));

@@ -13,6 +13,7 @@ namespace fovea {
 namespace {
 
 constexpr double kEpsilon = std::numeric_limits<double>::epsilon();
+constexpr double kPerBar = 0x1p48;  // a bar is 16 ε of what was added up, and more
 constexpr double kFirstStep = 0x1p-4;
 constexpr double kSmallest = 0x1p-30;  // below, an element's own size is a second scale of steps
 
@@ -141,6 +142,9 @@ Loss::Loss(std::vector<Expr> outputs, std::vector<Binding> bindings, std::uint64
         ++special;
       } else {
         magnitude_ += std::abs(weight[i] * value[i]);
+        terms_ +=
+            std::abs(weight[i]) *
+            std::max(std::abs(value[i]), kPerBar * values_[o].bars[static_cast<std::size_t>(i)]);
       }
     }
     cotangents_.push_back(c);

@@ -65,6 +65,8 @@ class Loss {
   const std::vector<Tensor>& cotangents() const { return cotangents_; }
   /// Σ |c||y|.
   double magnitude() const { return magnitude_; }
+  /// About Σ |c| times what was added up to y: larger than `magnitude` where y cancels.
+  double terms() const { return terms_; }
   /// Of values that are not finite.
   const std::vector<std::int64_t>& left_out() const { return left_out_; }
   std::int64_t elements() const;
@@ -84,7 +86,7 @@ class Loss {
   std::vector<Tensor> cotangents_;
   std::vector<std::int64_t> left_out_;
   std::optional<Executable> executable_;
-  double magnitude_ = 0;
+  double magnitude_ = 0, terms_ = 0;
 };
 
 }  // namespace fovea
