@@ -98,9 +98,10 @@ void Reverse::mark_relevant() {
   NodeMap<char> is_wrt;
   for (const Expr& x : wrt_) is_wrt[&x.node()] = true;
   for (const Node* node : order_) {
+    const bool stops = node->kind() == Node::Kind::op && node->op().type().stops_gradient;
     relevant_[node] =
         is_wrt.contains(node) ||
-        std::ranges::any_of(node->inputs(), [&](const Expr& x) { return relevant(x); });
+        (!stops && std::ranges::any_of(node->inputs(), [&](const Expr& x) { return relevant(x); }));
   }
 }
 
@@ -118,6 +119,7 @@ std::vector<Expr> Reverse::run() {
     if (node->kind() != Node::Kind::op) continue;
     const std::vector<Expr>* found = cotangents_.find(node);
     if (found == nullptr) continue;
+    if (node->op().type().stops_gradient) continue;
     if (std::ranges::none_of(node->inputs(), [&](const Expr& x) { return relevant(x); })) continue;
     step(node, *found);
   }

@@ -142,7 +142,7 @@ std::vector<Expr> Forward::rule(const Node* node, std::span<const Expr> tangents
 
 std::vector<Expr> Forward::run() {
   for (const Node* node : order_) {
-    if (node->kind() != Node::Kind::op) continue;
+    if (node->kind() != Node::Kind::op || node->op().type().stops_gradient) continue;
     if (std::ranges::none_of(node->outputs(),
                              [](const TensorSpec& y) { return is_float(y.dtype); })) {
       continue;

@@ -5,6 +5,8 @@
 #include <limits>
 #include <numeric>
 
+#include "fovea/graph/rewrite.h"
+#include "fovea/ops/op.h"
 #include "fovea/tensor/format.h"
 #include "fovea/tensor/random.h"
 
@@ -30,6 +32,21 @@ double distance_to_zero(const Tensor& x, const Direction& d) {
   const auto middle = distances.begin() + std::ssize(distances) / 2;
   std::ranges::nth_element(distances, middle);
   return *middle;
+}
+
+// What stops gradients is a constant to them, and so it must be to differences.
+std::vector<Expr> with_stops_fixed(std::span<const Expr> outputs,
+                                   std::span<const Binding> bindings) {
+  std::vector<Expr> stops, values;
+  for (const Node* node : topological_order(outputs)) {
+    if (node->kind() != Node::Kind::op || !node->op().type().stops_gradient) continue;
+    for (std::size_t o = 0; o < node->outputs().size(); ++o) {
+      stops.emplace_back(node->shared_from_this(), static_cast<std::int64_t>(o));
+    }
+  }
+  if (stops.empty()) return {outputs.begin(), outputs.end()};
+  for (const Tensor& value : evaluate(stops, bindings)) values.push_back(constant(value));
+  return substitute(outputs, stops, values);
 }
 
 }  // namespace
@@ -128,7 +145,7 @@ Tensor Direction::moved(const Tensor& x, double& step) const {
 }
 
 Loss::Loss(std::vector<Expr> outputs, std::vector<Binding> bindings, std::uint64_t seed)
-    : outputs_(std::move(outputs)), bindings_(std::move(bindings)) {
+    : outputs_(with_stops_fixed(outputs, bindings)), bindings_(std::move(bindings)) {
   values_ = with_bounds(outputs_, bindings_);
   for (std::size_t o = 0; o < values_.size(); ++o) {
     const Tensor& y = values_[o].value;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <unordered_map>
 
@@ -17,7 +18,7 @@ constexpr std::int64_t kLargestFolded = 1 << 16;  // elements
 
 bool runs(const OpType& type) { return type.has_forward || type.elementwise || type.has_view; }
 
-std::vector<Tensor> constant_inputs(std::span<const Expr> inputs) {
+std::optional<std::vector<Tensor>> constant_inputs(std::span<const Expr> inputs) {
   for (const Expr& x : inputs) {
     if (x && x.node().kind() != Node::Kind::constant) return {};
   }
@@ -98,16 +99,16 @@ std::vector<Expr> expand_decompositions(std::span<const Expr> exprs) {
 std::vector<Expr> fold_constants(std::span<const Expr> exprs) {
   return rewrite(exprs, [](const RewriteStep& step) -> std::vector<Expr> {
     const Node& node = *step.node;
-    if (node.kind() != Node::Kind::op || step.inputs.empty()) return {};
+    if (node.kind() != Node::Kind::op) return {};
     for (const TensorSpec& spec : node.outputs()) {
       if (spec.shape.numel() > kLargestFolded) return {};
     }
-    const std::vector<Tensor> values = constant_inputs(step.inputs);
-    if (values.empty()) return {};
+    const std::optional<std::vector<Tensor>> values = constant_inputs(step.inputs);
+    if (!values) return {};
     const LocationScope scope(node.location());
     std::vector<Expr> results;
     try {
-      for (Tensor& value : eval::apply(node.op(), values)) {
+      for (Tensor& value : eval::apply(node.op(), *values)) {
         results.push_back(constant(std::move(value)));
       }
     } catch (const Error&) {

@@ -19,6 +19,11 @@ namespace fovea {
 
 // The bundles that many ops share.
 template <class T>
+struct None {
+  static constexpr std::array<std::string_view, 0> names{};
+};
+
+template <class T>
 struct X {
   T x;
   static constexpr std::array<std::string_view, 1> names{"x"};
@@ -42,6 +47,12 @@ struct Y {
   static constexpr std::array<std::string_view, 1> names{"y"};
 };
 
+template <class T>
+struct Ys {
+  std::vector<T> ys;
+  static constexpr std::array<std::string_view, 1> names{"ys"};
+};
+
 enum class Arity { required, optional, variadic };
 
 namespace detail {
@@ -57,8 +68,10 @@ inline constexpr Arity arity_of<std::vector<M>> = Arity::variadic;
 template <class Bundle>
 constexpr auto members(Bundle& b) {
   constexpr std::size_t n = std::remove_const_t<Bundle>::names.size();
-  static_assert(n >= 1 && n <= 12, "a bundle has 1 to 12 members");
-  if constexpr (n == 1) {
+  static_assert(n <= 12, "a bundle has at most 12 members");
+  if constexpr (n == 0) {
+    return std::tuple<>();
+  } else if constexpr (n == 1) {
     auto& [m0] = b;
     return std::tie(m0);
   } else if constexpr (n == 2) {

@@ -257,6 +257,7 @@ OpType describe() {
   type.elementwise = HasTileKernel<A>;
   if constexpr (requires { A::broadcasts; }) type.broadcasts = A::broadcasts;
   if constexpr (requires { A::overwrites; }) type.overwrites = A::overwrites;
+  if constexpr (requires { A::stops_gradient; }) type.stops_gradient = A::stops_gradient;
   if constexpr (requires { A::linear; }) type.linear = A::linear;
   if constexpr (requires { A::no_second_derivative; }) {
     type.no_second_derivative = A::no_second_derivative;

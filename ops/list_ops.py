@@ -6,12 +6,19 @@ import pathlib
 import re
 import sys
 
-OP = re.compile(r"(?<!>\n)^struct (\w+)(?: : [^{]+)? \{\n  static constexpr std::string_view name =", re.MULTILINE)
+SAMPLED = re.compile(r"^  static std::vector<Sample<(\w+)>> samples\(\);", re.MULTILINE)
+OP = re.compile(r"(?<!>\n)^struct (\w+)(?: : [^{]+)? \{\n  static constexpr std::string_view\s+name =", re.MULTILINE)
 
 
 def main():
     headers = [pathlib.PurePath(path) for path in sys.argv[1:]]
-    ops = {header: OP.findall(open(header, encoding="utf-8").read()) for header in headers}
+    ops = {}
+    for header in headers:
+        text = open(header, encoding="utf-8").read()
+        ops[header] = OP.findall(text)
+        unlisted = set(SAMPLED.findall(text)) - set(ops[header])
+        if unlisted:
+            sys.exit(f"{header}: {', '.join(sorted(unlisted))} has samples but does not begin with its name; nobody would find it")
     print('#include "fovea/ops/registry.h"\n')
     for header in (header for header in headers if ops[header]):
         print(f'#include "fovea/ops/{header.name}"')

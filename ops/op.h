@@ -58,6 +58,10 @@
 //   static constexpr bool overwrites = true;
 //       forward may be given an output that is one of its inputs, of equal shape and dtype
 //
+//   static constexpr bool stops_gradient = true;
+//       its outputs count as constants: neither gradients nor tangents pass, and gradient checks
+//       hold them fixed
+//
 //   static constexpr std::string_view no_second_derivative = "why";
 //
 //   static constexpr std::array<std::string_view, n> reserved_inputs, reserved_attributes;
@@ -185,7 +189,7 @@ class OpType {
   std::vector<AttributeInfo> attributes;
   bool has_infer = false, has_forward = false, has_vjp = false, has_jvp = false;
   bool has_decomposition = false, has_view = false, elementwise = false;
-  bool broadcasts = false, overwrites = false;
+  bool broadcasts = false, overwrites = false, stops_gradient = false;
   Linear linear = Linear::no;
   std::string_view no_second_derivative;
   std::span<const std::string_view> reserved_inputs, reserved_attributes;
@@ -194,6 +198,10 @@ class OpType {
   std::function<std::vector<AnySample>()> samples, rejects;
 
   bool variadic() const { return !inputs.empty() && inputs.back().arity == Arity::variadic; }
+  /// Whether the last output is any number of them; the attributes say how many.
+  bool variadic_outputs() const {
+    return !outputs.empty() && outputs.back().arity == Arity::variadic;
+  }
 };
 
 // Both are defined where the op is, by `define.h`.

@@ -63,7 +63,13 @@ class Builder {
     if (node.op != nullptr) {
       const std::vector<Expr>& outputs = scope.nodes[i];
       const auto output = output_named(*node.op, value.member);
-      return output && *output < outputs.size() ? outputs[*output] : Expr();
+      if (output && *output < outputs.size()) return outputs[*output];
+      if (!outputs.empty() && value.at && !dims_.stands_in()) {
+        mistakes_.add(value.at,
+                      format("{} names output {} of {}; there are {}", quoted(value.at.text()),
+                             value.member, node.op->name, outputs.size()));
+      }
+      return {};
     }
     return node.block == nullptr ? Expr() : member(node, scope, value);
   }

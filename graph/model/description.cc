@@ -43,6 +43,12 @@ Reference Body::find(std::string_view name) const {
 
 std::optional<std::size_t> output_named(const OpType& op, std::string_view member) {
   if (member.empty()) return 0;
+  if (op.variadic_outputs()) {
+    std::size_t index = 0;
+    const auto read = std::from_chars(member.data(), member.data() + member.size(), index);
+    if (read.ec == std::errc() && read.ptr == member.data() + member.size()) return index;
+    return {};
+  }
   const auto at = std::ranges::find(op.outputs, member, &Slot::name);
   if (at == op.outputs.end()) return {};
   return static_cast<std::size_t>(at - op.outputs.begin());

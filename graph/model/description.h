@@ -159,7 +159,8 @@ struct Description {
 std::shared_ptr<const Description> read(std::string file, std::string folder, std::string text,
                                         const Registry& registry);
 
-/// Index of the output that `member` names (empty: the first), or nothing.
+/// Index of the output that `member` names (empty: the first), or nothing. Variadic outputs are
+/// named `0`, `1`, …; how many there are is not known here.
 std::optional<std::size_t> output_named(const OpType& op, std::string_view member);
 
 /// Whether `member` can name a value of a block node: a result, an inner value, or one of a

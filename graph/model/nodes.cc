@@ -200,6 +200,7 @@ void Reader::operands(Body& body, Node& node) {
   if (!node.at.is(JsonKind::object)) return;
   const std::size_t before = mistakes_.size();
   const JsonValue inputs = node.at.find("inputs");
+  if (!inputs && node.op != nullptr && node.op->inputs.empty()) return;
   if (!inputs) {
     mistakes_.add(node.at, "the key \"inputs\" is missing");
     body.unresolved = true;
@@ -222,8 +223,10 @@ void Reader::operands_by_position(Body& body, const JsonValue& list, Node& node)
   for (JsonValue value : list) {
     const std::size_t i = value.position();
     if (known && !variadic && i == slots.size()) {
-      mistakes_.add(value, format("{} inputs; {} takes {} ({})", list.size(), name_of(node),
-                                  slots.size(), fmt::join(slot_names(slots), ", ")));
+      mistakes_.add(value, format("{} inputs; {} takes {}", list.size(), name_of(node),
+                                  slots.empty() ? "none"
+                                                : format("{} ({})", slots.size(),
+                                                         fmt::join(slot_names(slots), ", "))));
     }
     const Arity arity = i < slots.size() ? slots[i].arity
                         : variadic       ? Arity::variadic
@@ -332,7 +335,9 @@ std::optional<Reference> Reader::reference(Body& body, const JsonValue& value) {
     return {};
   }
   if (node.op != nullptr && !output_named(*node.op, found.member)) {
-    unknown_member(node.op->name, slot_names(node.op->outputs));
+    unknown_member(node.op->name, node.op->variadic_outputs()
+                                      ? std::vector<std::string>{"0", "1", "…"}
+                                      : slot_names(node.op->outputs));
     return {};
   }
   if (node.block != nullptr && !is_member(node, found.member)) {
