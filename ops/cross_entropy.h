@@ -1,8 +1,10 @@
-// cross_entropy: the loss of classifiers and language models.
+// cross_entropy: the loss of classifiers and language models, and its gradient.
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <source_location>
 #include <string_view>
 #include <tuple>
@@ -45,9 +47,44 @@ struct CrossEntropy {
                 "a target that does not count; may be a class"}};
 
   Out<TensorSpec> infer(const In<TensorSpec>& in) const;
+  std::size_t workspace(const In<TensorSpec>& in) const;
+  void forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const;
+  In<Expr> vjp(const In<Expr>& in, const Out<Expr>& out, const Out<Expr>& d) const;
   Out<Expr> decomposition(const In<Expr>& in) const;
   static std::vector<Sample<CrossEntropy>> samples();
   static std::vector<Reject<CrossEntropy>> rejects();
+};
+
+/// With p = exp(logits − lse): the gradient of dy · y is dy (p − one_hot(target)) for targets that
+/// count, divided by their number for a mean, and exactly 0 for ignored ones; that of Σ dlse∘lse is
+/// dlse · p. `lse` counts as an input of its own: second derivatives come from that.
+struct CrossEntropyGradient {
+  static constexpr std::string_view name = "cross_entropy_gradient",
+                                    doc = "Gradient of cross_entropy for cotangents of y and lse";
+  template <class T>
+  struct In {
+    T logits, targets, lse;
+    std::optional<T> dy = {}, dlse = {};  ///< at least one
+    static constexpr std::array<std::string_view, 5> names{"logits", "targets", "lse", "dy",
+                                                           "dlse"};
+  };
+  template <class T>
+  struct Out {
+    T dlogits;
+    static constexpr std::array<std::string_view, 1> names{"dlogits"};
+  };
+  LossReduction reduction = LossReduction::mean;
+  std::int64_t ignore_index = -100;
+  static constexpr std::tuple attributes{
+      Attribute{"reduction", &CrossEntropyGradient::reduction, "as for cross_entropy"},
+      Attribute{"ignore_index", &CrossEntropyGradient::ignore_index, "as for cross_entropy"}};
+
+  Out<TensorSpec> infer(const In<TensorSpec>& in) const;
+  std::size_t workspace(const In<TensorSpec>& in) const;
+  void forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const;
+  Out<Expr> decomposition(const In<Expr>& in) const;
+  static std::vector<Sample<CrossEntropyGradient>> samples();
+  static std::vector<Reject<CrossEntropyGradient>> rejects();
 };
 
 /// The loss alone, as most people want it.

@@ -1,4 +1,4 @@
-// layer_norm and rms_norm, over the last axis.
+// layer_norm and rms_norm, over the last axis, and their gradients.
 #pragma once
 
 #include <array>
@@ -32,6 +32,9 @@ struct LayerNorm {
       Attribute{"eps", &LayerNorm::eps, "added to the variance; 0 or more"}};
 
   Out<TensorSpec> infer(const In<TensorSpec>& in) const;
+  std::size_t workspace(const In<TensorSpec>& in) const;
+  void forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const;
+  In<Expr> vjp(const In<Expr>& in, const Out<Expr>& out, const Out<Expr>& d) const;
   Out<Expr> decomposition(const In<Expr>& in) const;
   static std::vector<Sample<LayerNorm>> samples();
   static std::vector<Reject<LayerNorm>> rejects();
@@ -56,9 +59,72 @@ struct RmsNorm {
       Attribute{"eps", &RmsNorm::eps, "added to the mean of the squares; 0 or more"}};
 
   Out<TensorSpec> infer(const In<TensorSpec>& in) const;
+  std::size_t workspace(const In<TensorSpec>& in) const;
+  void forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const;
+  In<Expr> vjp(const In<Expr>& in, const Out<Expr>& out, const Out<Expr>& d) const;
   Out<Expr> decomposition(const In<Expr>& in) const;
   static std::vector<Sample<RmsNorm>> samples();
   static std::vector<Reject<RmsNorm>> rejects();
+};
+
+/// dx, dweight and dbias as of a `layer_norm` of x and weight; without a weight, dweight is that of
+/// ones. Only outputs that somebody uses are computed. Rows are added up in an order that follows
+/// from their number alone.
+struct LayerNormGradient {
+  static constexpr std::string_view name = "layer_norm_gradient",
+                                    doc = "Gradients of layer_norm for a cotangent dy of its y";
+  template <class T>
+  struct In {
+    T x;
+    std::optional<T> weight = {};
+    T dy;
+    static constexpr std::array<std::string_view, 3> names{"x", "weight", "dy"};
+  };
+  template <class T>
+  struct Out {
+    T dx, dweight, dbias;
+    static constexpr std::array<std::string_view, 3> names{"dx", "dweight", "dbias"};
+  };
+  double eps = 1e-5;
+  static constexpr std::tuple attributes{
+      Attribute{"eps", &LayerNormGradient::eps, "as for layer_norm"}};
+
+  Out<TensorSpec> infer(const In<TensorSpec>& in) const;
+  std::size_t workspace(const In<TensorSpec>& in) const;
+  void forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const;
+  Out<Expr> decomposition(const In<Expr>& in) const;
+  static std::vector<Sample<LayerNormGradient>> samples();
+  static std::vector<Reject<LayerNormGradient>> rejects();
+};
+
+/// dx, dweight and dbias as of a `rms_norm` of x and weight; without a weight, dweight is that of
+/// ones. Only outputs that somebody uses are computed. Rows are added up in an order that follows
+/// from their number alone.
+struct RmsNormGradient {
+  static constexpr std::string_view name = "rms_norm_gradient",
+                                    doc = "Gradients of rms_norm for a cotangent dy of its y";
+  template <class T>
+  struct In {
+    T x;
+    std::optional<T> weight = {};
+    T dy;
+    static constexpr std::array<std::string_view, 3> names{"x", "weight", "dy"};
+  };
+  template <class T>
+  struct Out {
+    T dx, dweight, dbias;
+    static constexpr std::array<std::string_view, 3> names{"dx", "dweight", "dbias"};
+  };
+  double eps = 1e-5;
+  static constexpr std::tuple attributes{
+      Attribute{"eps", &RmsNormGradient::eps, "as for rms_norm"}};
+
+  Out<TensorSpec> infer(const In<TensorSpec>& in) const;
+  std::size_t workspace(const In<TensorSpec>& in) const;
+  void forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const;
+  Out<Expr> decomposition(const In<Expr>& in) const;
+  static std::vector<Sample<RmsNormGradient>> samples();
+  static std::vector<Reject<RmsNormGradient>> rejects();
 };
 
 /// `layer_norm(x, weight, bias)`; a null weight or bias is left out.

@@ -7,8 +7,10 @@ void fill(Kernels& table) {
   add_attention_bias(table);
   add_attention_forward(table);
   add_attention_scores(table);
+  add_cross_entropy(table);
   add_elementwise(table);
   add_gemm(table);
+  add_norm(table);
   add_rows(table);
 }
 

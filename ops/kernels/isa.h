@@ -9,8 +9,10 @@ void add_attention_backward(Kernels& table);
 void add_attention_bias(Kernels& table);
 void add_attention_forward(Kernels& table);
 void add_attention_scores(Kernels& table);
+void add_cross_entropy(Kernels& table);
 void add_elementwise(Kernels& table);
 void add_gemm(Kernels& table);
+void add_norm(Kernels& table);
 void add_rows(Kernels& table);
 
 /// Only for machines that run this instruction set.

@@ -3,6 +3,7 @@
 #include "fovea/ops/kernels/carver.h"
 #include "fovea/ops/kernels/functions.h"
 #include "fovea/ops/kernels/isa.h"
+#include "fovea/ops/kernels/partial.h"
 
 namespace fovea::kernels::FOVEA_ISA_NAMESPACE {
 namespace {
@@ -16,14 +17,6 @@ FOVEA_INLINE void along(const T* x, std::int64_t begin, std::int64_t end, const 
   T rest[kLanes<T>];
   for (std::int64_t l = 0; l < kLanes<T>; ++l) rest[l] = i + l < end ? x[i + l] : -kInfinity<T>;
   f(load(rest), i);
-}
-
-template <class T>
-void store_some(T* y, const Vec<T>& value, std::int64_t count) {
-  if (count >= kLanes<T>) return store(y, value);
-  T lanes[kLanes<T>];
-  store(lanes, value);
-  for (std::int64_t l = 0; l < count; ++l) y[l] = lanes[l];
 }
 
 // NaN elements may be left out: they come up again in the sum.

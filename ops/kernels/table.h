@@ -6,7 +6,9 @@
 #include <cstdint>
 
 #include "fovea/ops/kernels/attention.h"
+#include "fovea/ops/kernels/cross_entropy.h"
 #include "fovea/ops/kernels/gemm.h"
+#include "fovea/ops/kernels/norm.h"
 #include "fovea/ops/kernels/rows.h"
 
 namespace fovea::kernels {
@@ -91,6 +93,13 @@ struct Loops {
   RowsFunction<T> softmax_rows = nullptr, log_softmax_rows = nullptr, logsumexp_rows = nullptr,
                   sum_rows = nullptr;
   double (*sum)(const T* x, std::int64_t length, std::int64_t stride) = nullptr;
+
+  void (*norm_row)(const NormRow<T>&) = nullptr;
+  void (*norm_gradient_row)(const NormGradientRow<T>&) = nullptr;
+
+  LogSum<T> (*log_sum)(const T* x, std::int64_t n) = nullptr;
+  /// y = factor · exp(x − shift); y may be x.
+  void (*scaled_exp)(const T* x, std::int64_t n, T shift, T factor, T* y) = nullptr;
 };
 
 struct Kernels {
