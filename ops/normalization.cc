@@ -284,7 +284,7 @@ std::vector<Sample<Op>> gradient_samples() {
   return {{{}, {arg::normal({2, 3, 5}), {}, arg::normal({2, 3, 5})}},
           {{}, {arg::normal({3, 17}), arg::normal({17}), arg::normal({3, 17})}, "with a weight"},
           {{.eps = 0.5}, {arg::normal({4}), arg::normal({4}), arg::normal({4})}, "one row"},
-          {{}, {arg::normal({70, 2}), arg::normal({2}), arg::normal({70, 2})}, "many rows"},
+          {{}, {arg::normal({70, 8}), arg::normal({8}), arg::normal({70, 8})}, "many rows"},
           {{}, {arg::normal({0, 3}), arg::normal({3}), arg::normal({0, 3})}, "no rows"},
           {{}, {arg::normal({2, 0}), arg::normal({0}), arg::normal({2, 0})}, "empty rows"}};
 }

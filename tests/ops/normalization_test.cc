@@ -88,7 +88,7 @@ TEST_CASE("names of extents stay") {
   const Expr in = input("x", f32, {{2, "batch"}, {8, "width"}});
   CHECK(to_string(layer_norm(in).shape()) == "(batch=2, width=8)");
   CHECK(error_of([&] { rms_norm(in, input("w", f32, {4})); }) ==
-        "rms_norm: weight is f32 (4,) and x f32 (batch=2, width=8); f32 (8,), as wide as x's "
+        "rms_norm: weight is f32 (4,) and x f32 (batch=2, width=8); f32 (width=8,), as wide as x's "
         "last axis, is required");
 }
 
