@@ -44,6 +44,7 @@ class Adapted final : public Op {
   std::size_t workspace(std::span<const MaybeSpec> in) const override {
     return inner_->workspace(in);
   }
+  double flops(std::span<const MaybeSpec> in) const override { return inner_->flops(in); }
   TileKernel tile_kernel(std::span<const DType> in) const override {
     return inner_->tile_kernel(in);
   }

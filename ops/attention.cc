@@ -120,6 +120,12 @@ std::size_t Attention::workspace(const In<TensorSpec>& in) const {
   return in.q.dtype == f32 ? bytes(0.0f) : bytes(0.0);
 }
 
+double Attention::flops(const In<TensorSpec>& in) const {
+  const double rows = static_cast<double>(in.q.shape.without(-1).numel());
+  return 2 * rows * static_cast<double>(in.k.shape[-2]) *
+         static_cast<double>(in.q.shape[-1] + in.v.shape[-1]);
+}
+
 void Attention::forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const {
   check_required(*this, out.scores.defined(), out.probs.defined());
   if (in.q.dtype() == f32) {

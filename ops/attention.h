@@ -129,6 +129,8 @@ struct Attention {
 
   Out<TensorSpec> infer(const In<TensorSpec>& in) const;
   std::size_t workspace(const In<TensorSpec>& in) const;
+  /// Those of both products, whatever is hidden.
+  double flops(const In<TensorSpec>& in) const;
   void forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const;
   bool vjp_covers(const Out<Expr>& d) const;
   In<Expr> vjp(const In<Expr>& in, const Out<Expr>& out, const Out<Expr>& d) const;

@@ -51,12 +51,18 @@ concept HasTileKernel = requires(const A& a, std::span<const DType> dtypes) {
   a.tile_kernel(dtypes);
 };
 template <class A>
+concept HasFlops = requires(const A& a, const typename A::template In<TensorSpec>& in) {
+  a.flops(in);
+};
+template <class A>
 concept HasWorkspace = requires(const A& a, const typename A::template In<TensorSpec>& in) {
   a.workspace(in);
 };
 
 /// Shape rule of an op that has only a decomposition: traced on placeholders.
 std::vector<TensorSpec> infer_by_decomposition(const Op& op, std::span<const Op::MaybeSpec> in);
+/// Floating-point operations of an op that does not count its own.
+double count_flops(const Op& op, std::span<const Op::MaybeSpec> in);
 /// Forward of an op that has only a decomposition.
 void forward_by_decomposition(const Op& op, std::span<const Tensor> in, std::span<Tensor> out);
 /// Forward of an elementwise op: tiles of its kernel over broadcast, strided inputs, in parallel.
@@ -220,6 +226,14 @@ class OpOf final : public Op {
       return a_.workspace(unflatten_specs<A::template In>(in));
     } else {
       return 0;
+    }
+  }
+
+  double flops(std::span<const MaybeSpec> in) const override {
+    if constexpr (HasFlops<A>) {
+      return a_.flops(unflatten_specs<A::template In>(in));
+    } else {
+      return count_flops(*this, in);
     }
   }
 

@@ -53,6 +53,7 @@ class Tangent final : public Op {
   }
   Tensor view(const Tensor&) const override { lacks(*this, "view"); }
   std::size_t workspace(std::span<const MaybeSpec>) const override { return 0; }
+  double flops(std::span<const MaybeSpec> in) const override { return count_flops(*this, in); }
 
  private:
   TileKernel kernel(DType dtype) const { return dtype == f32 ? narrow_ : wide_; }

@@ -93,6 +93,11 @@ MaskedMatmul::Out<TensorSpec> MaskedMatmul::infer(const In<TensorSpec>& in) cons
   return {{a.dtype, y}};
 }
 
+double MaskedMatmul::flops(const In<TensorSpec>& in) const {
+  return 2.0 * static_cast<double>(infer(in).y.shape.numel()) *
+         static_cast<double>(in.a.shape[-1]);
+}
+
 void MaskedMatmul::forward(Context&, const In<Tensor>& in, Out<Tensor>& out) const {
   if (masks == Masks::result) {
     const Tensor zero = Tensor::scalar(in.a.dtype(), 0);

@@ -45,6 +45,8 @@ struct MaskedMatmul {
       Attribute{"masks", &MaskedMatmul::masks, "what mask hides elements of"}};
 
   Out<TensorSpec> infer(const In<TensorSpec>& in) const;
+  /// All products count, hidden ones too.
+  double flops(const In<TensorSpec>& in) const;
   void forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const;
   In<Expr> vjp(const In<Expr>& in, const Out<Expr>& out, const Out<Expr>& d) const;
   static std::vector<Sample<MaskedMatmul>> samples();

@@ -188,6 +188,12 @@ std::size_t Matmul::workspace(const In<TensorSpec>& in) const {
   return std::max(alone, bytes(m));
 }
 
+double Matmul::flops(const In<TensorSpec>& in) const {
+  const Matrix a(in.a.shape, transpose_a, true);
+  return 2.0 * static_cast<double>(infer(in).y.shape.numel()) *
+         static_cast<double>(extent_at(in.a.shape, a.column));
+}
+
 void Matmul::forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const {
   detail::matmul(context, *this, in.a, in.b, out.y, {});
 }

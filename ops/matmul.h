@@ -35,6 +35,7 @@ struct Matmul {
 
   Out<TensorSpec> infer(const In<TensorSpec>& in) const;
   std::size_t workspace(const In<TensorSpec>& in) const;
+  double flops(const In<TensorSpec>& in) const;
   void forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const;
   In<Expr> vjp(const In<Expr>& in, const Out<Expr>& out, const Out<Expr>& d) const;
   static std::vector<Sample<Matmul>> samples();

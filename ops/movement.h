@@ -144,6 +144,7 @@ struct Unslice {
       Attribute{"step", &Unslice::step, "as for slice"}};
 
   Out<TensorSpec> infer(const In<TensorSpec>& in) const;
+  double flops(const In<TensorSpec>&) const { return 0; }
   void forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const;
   In<Expr> vjp(const In<Expr>& in, const Out<Expr>& out, const Out<Expr>& d) const;
   static std::vector<Sample<Unslice>> samples();
@@ -165,6 +166,7 @@ struct Concat {
                 "are equal"}};
 
   Out<TensorSpec> infer(const In<TensorSpec>& in) const;
+  double flops(const In<TensorSpec>&) const { return 0; }
   void forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const;
   In<Expr> vjp(const In<Expr>& in, const Out<Expr>& out, const Out<Expr>& d) const;
   static std::vector<Sample<Concat>> samples();

@@ -93,6 +93,34 @@ std::vector<TensorSpec> infer_by_decomposition(const Op& op, std::span<const Op:
   return specs;
 }
 
+double count_flops(const Op& op, std::span<const Op::MaybeSpec> in) {
+  const auto numel = [](const TensorSpec& spec) { return static_cast<double>(spec.shape.numel()); };
+  const OpType& type = op.type();
+  if (type.has_view) return 0;
+  if (type.elementwise) return numel(op.infer(in).front());
+  double count = 0;
+  if (!type.has_decomposition) {
+    for (const TensorSpec& out : op.infer(in)) count = std::max(count, numel(out));
+    for (const Op::MaybeSpec& x : in) count = std::max(count, x ? numel(*x) : 0);
+    return count;
+  }
+  std::vector<Expr> placeholders;
+  for (const Op::MaybeSpec& spec : in) {
+    placeholders.push_back(spec ? input("", spec->dtype, spec->shape) : Expr());
+  }
+  std::vector<Expr> outputs = op.decomposition(placeholders);
+  std::erase_if(outputs, [](const Expr& y) { return !y; });
+  for (const Node* node : topological_order(outputs)) {
+    if (node->kind() != Node::Kind::op) continue;
+    std::vector<Op::MaybeSpec> specs;
+    for (const Expr& x : node->inputs()) {
+      specs.push_back(x ? Op::MaybeSpec(x.spec()) : std::nullopt);
+    }
+    count += node->op().flops(specs);
+  }
+  return count;
+}
+
 void forward_by_decomposition(const Op& op, std::span<const Tensor> in, std::span<Tensor> out) {
   std::vector<Expr> placeholders;
   std::vector<Binding> bindings;

@@ -49,6 +49,12 @@
 //   std::size_t workspace(const In<TensorSpec>&) const;
 //       bytes of scratch that forward will ask for
 //
+//   double flops(const In<TensorSpec>&) const;
+//       floating-point operations of forward, for those who compare models: an addition and a
+//       multiplication are two. Without it: those of the decomposition; else none for a view, one
+//       for each element of the result of an elementwise op, one for each element of the largest
+//       operand or result of any other
+//
 //   static constexpr bool broadcasts = true;
 //       gradients are summed down to their inputs' shapes by the engine
 //
@@ -167,6 +173,8 @@ class Op {
   virtual std::vector<Expr> decomposition(std::span<const Expr> in) const = 0;
   virtual Tensor view(const Tensor& x) const = 0;
   virtual std::size_t workspace(std::span<const MaybeSpec> in) const = 0;
+  /// Floating-point operations of forward.
+  virtual double flops(std::span<const MaybeSpec> in) const = 0;
   /// For inputs of these dtypes; null if the op is not elementwise.
   virtual TileKernel tile_kernel(std::span<const DType> in) const = 0;
 };
