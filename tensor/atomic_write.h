@@ -27,7 +27,9 @@ class FileWriter {
 /// complete. On any failure, an exception of `write` too, the temporary file is removed, a file
 /// that was at `path` is unchanged, and an Error names the path and the system's reason (other
 /// exceptions of `write` pass through). A symbolic link is followed. Refused: a path that is there
-/// and is no regular file.
-void atomic_write(const std::string& path, const std::function<void(FileWriter&)>& write);
+/// and is no regular file. `before_rename`, when given, is called when the file is complete; it may
+/// throw as `write` may.
+void atomic_write(const std::string& path, const std::function<void(FileWriter&)>& write,
+                  const std::function<void()>& before_rename = {});
 
 }  // namespace fovea

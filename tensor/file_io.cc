@@ -91,6 +91,21 @@ void InputFile::read(void* out, std::size_t bytes) {
   }
 }
 
+void FilePart::read(void* out, std::size_t bytes) {
+  auto* to = static_cast<char*>(out);
+  remaining_ -= bytes;
+  while (bytes > 0) {
+    const ssize_t got = ::pread(file_.descriptor(), to, std::min(bytes, std::size_t{1} << 30),
+                                static_cast<off_t>(at_));
+    if (got < 0 && errno == EINTR) continue;
+    if (got == 0) fail(file_.path(), "the file has become shorter while it was read");
+    if (got < 0) fail(file_.path(), "cannot be read: {}", reason(errno));
+    to += got;
+    at_ += static_cast<std::uint64_t>(got);
+    bytes -= static_cast<std::size_t>(got);
+  }
+}
+
 std::string read_text_file(const std::string& path, std::uint64_t most) {
   InputFile file(path);
   if (file.size() > most) fail(path, "{} bytes; at most {} are read", file.size(), most);
@@ -167,10 +182,13 @@ void TemporaryFile::commit() {
 
 void FileWriter::write(const void* data, std::size_t bytes) { file_.write(data, bytes); }
 
-void atomic_write(const std::string& path, const std::function<void(FileWriter&)>& write) {
+void atomic_write(const std::string& path, const std::function<void(FileWriter&)>& write,
+                  const std::function<void()>& before_rename) {
   TemporaryFile file(path);
   FileWriter writer = file.writer();
   write(writer);
+  file.close();
+  if (before_rename) before_rename();
   file.commit();
 }
 

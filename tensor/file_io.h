@@ -35,6 +35,7 @@ class InputFile : public ByteSource {
 
   std::uint64_t size() const { return size_; }
   int descriptor() const { return descriptor_; }
+  const std::string& path() const { return path_; }
   /// Leaves closing the descriptor to others.
   void release() { descriptor_ = -1; }
 
@@ -44,6 +45,22 @@ class InputFile : public ByteSource {
   std::uint64_t size_ = 0, position_ = 0;
   std::vector<char> buffer_;
   std::size_t begin_ = 0, end_ = 0;  // bytes of buffer_ not handed out yet
+};
+
+/// A part of a file that stays open, read once from its first byte to its last. Parts of one file
+/// may be read by several threads.
+class FilePart : public ByteSource {
+ public:
+  /// The part must lie within the file.
+  FilePart(const InputFile& file, std::uint64_t begin, std::uint64_t bytes)
+      : file_(file), at_(begin), remaining_(bytes) {}
+
+  std::uint64_t remaining() const override { return remaining_; }
+  void read(void* out, std::size_t bytes) override;
+
+ private:
+  const InputFile& file_;
+  std::uint64_t at_, remaining_;
 };
 
 /// The file's bytes; Error if there are more than `most`.

@@ -44,16 +44,17 @@ NamedTensors load_tensors(const std::string& path, const WantedDType& wanted) {
   return load_json_arrays(path, wanted);
 }
 
-void save_tensors(const std::string& path, const NamedTensors& tensors) {
+void save_tensors(const std::string& path, const NamedTensors& tensors,
+                  const std::function<void()>& before_rename) {
   switch (kind_of(path)) {
     case Kind::npz:
-      return save_npz(path, tensors);
+      return save_npz(path, tensors, before_rename);
     case Kind::safetensors:
-      return save_safetensors(path, tensors);
+      return save_safetensors(path, tensors, before_rename);
     case Kind::json:
       break;
   }
-  save_json_arrays(path, tensors);
+  save_json_arrays(path, tensors, before_rename);
 }
 
 void require_known_ending(const std::string& path) { kind_of(path); }

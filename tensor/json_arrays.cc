@@ -184,23 +184,28 @@ std::string json_arrays_text(const NamedTensors& tensors) {
   return text + (tensors.empty() ? "}" : "\n}");
 }
 
-void save_json_arrays(const std::string& path, const NamedTensors& tensors) {
-  atomic_write(path, [&](FileWriter& out) {
-    out.write("{");
-    bool first = true;
-    std::uint64_t bytes = 4;
-    for (const auto& [name, tensor] : tensors) {
-      const std::string text = (first ? "\n  " : ",\n  ") + entry_text(path, name, tensor);
-      bytes += text.size();
-      if (bytes > kMostBytes) {
-        fail(path, "the arrays take more than {} bytes as JSON; .npz or .safetensors is required",
-             kMostBytes);
-      }
-      out.write(text);
-      first = false;
-    }
-    out.write(first ? "}\n" : "\n}\n");
-  });
+void save_json_arrays(const std::string& path, const NamedTensors& tensors,
+                      const std::function<void()>& before_rename) {
+  atomic_write(
+      path,
+      [&](FileWriter& out) {
+        out.write("{");
+        bool first = true;
+        std::uint64_t bytes = 4;
+        for (const auto& [name, tensor] : tensors) {
+          const std::string text = (first ? "\n  " : ",\n  ") + entry_text(path, name, tensor);
+          bytes += text.size();
+          if (bytes > kMostBytes) {
+            fail(path,
+                 "the arrays take more than {} bytes as JSON; .npz or .safetensors is required",
+                 kMostBytes);
+          }
+          out.write(text);
+          first = false;
+        }
+        out.write(first ? "}\n" : "\n}\n");
+      },
+      before_rename);
 }
 
 }  // namespace fovea

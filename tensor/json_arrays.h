@@ -1,6 +1,7 @@
 // Small arrays in JSON.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "fovea/tensor/named_tensors.h"
@@ -17,7 +18,9 @@ NamedTensors load_json_arrays(const std::string& path, const WantedDType& wanted
 /// Writes the long form, with the fewest digits that read back as the same numbers. Throws Error if
 /// the file cannot be written (then it is as it was), if a name is no UTF-8, at a rank above 98,
 /// and for more than 128 MiB of text.
-void save_json_arrays(const std::string& path, const NamedTensors& tensors);
+/// `before_rename`: as for `save_tensors`.
+void save_json_arrays(const std::string& path, const NamedTensors& tensors,
+                      const std::function<void()>& before_rename = {});
 /// What `save_json_arrays` writes, without the last line's end.
 std::string json_arrays_text(const NamedTensors& tensors);
 

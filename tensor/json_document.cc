@@ -299,6 +299,8 @@ std::string_view JsonValue::key() const {
   return std::string_view(document_->pool_).substr(key.begin, key.size);
 }
 
+bool JsonValue::is_member() const { return document_->entries_[index_].key != JsonDocument::kNone; }
+
 std::size_t JsonValue::position() const { return document_->entries_[index_].position; }
 
 std::string JsonValue::place() const {

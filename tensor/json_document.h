@@ -45,6 +45,8 @@ class JsonValue {
   JsonValue find(std::string_view key) const;
   /// The name under which this stands in its object; empty in an array.
   std::string_view key() const;
+  /// Whether it stands in an object.
+  bool is_member() const;
   /// Grows from one value of a document to the next.
   std::size_t order() const { return index_; }
   /// Which child of its parent this is, from 0.

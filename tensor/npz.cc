@@ -164,11 +164,13 @@ NamedTensors load_npz(const std::string& path) {
   return tensors;
 }
 
-void save_npz(const std::string& path, const NamedTensors& tensors) {
+void save_npz(const std::string& path, const NamedTensors& tensors,
+              const std::function<void()>& before_rename) {
   if (tensors.empty()) {
     // libzip writes no archive without members: this is the end record alone.
     return atomic_write(
-        path, [](FileWriter& out) { out.write(std::string("PK\5\6") + std::string(18, '\0')); });
+        path, [](FileWriter& out) { out.write(std::string("PK\5\6") + std::string(18, '\0')); },
+        before_rename);
   }
   TemporaryFile file(path);
   file.close();
@@ -190,6 +192,7 @@ void save_npz(const std::string& path, const NamedTensors& tensors) {
     fail(path, "cannot be written: {}", zip_strerror(archive.get()));
   }
   static_cast<void>(archive.release());
+  if (before_rename) before_rename();
   file.commit();
 }
 

@@ -1,6 +1,7 @@
 // NumPy's `.npz` files: zip archives of `.npy` members.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "fovea/tensor/named_tensors.h"
@@ -15,6 +16,8 @@ NamedTensors load_npz(const std::string& path);
 
 /// Writes stored members; equal tensors give equal bytes. Throws Error if the file cannot be
 /// written (then it is as it was) or a name is empty or no UTF-8.
-void save_npz(const std::string& path, const NamedTensors& tensors);
+/// `before_rename`: as for `save_tensors`.
+void save_npz(const std::string& path, const NamedTensors& tensors,
+              const std::function<void()>& before_rename = {});
 
 }  // namespace fovea

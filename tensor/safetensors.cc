@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -17,10 +19,33 @@ namespace {
 
 constexpr std::uint64_t kLongestHeader = 100'000'000;
 constexpr std::string_view kMetadata = "__metadata__";
+constexpr std::string_view kLoaded = "F32, F64, I64, I32, BOOL, F16 or BF16";
+
+// What a header may say; those without `as` are not loaded.
+struct StoredName {
+  std::string_view name;
+  std::size_t bytes;
+  std::optional<Stored> as;
+};
+constexpr std::array<StoredName, 15> kTypes{{{"F32", 4, Stored::f32},
+                                             {"F64", 8, Stored::f64},
+                                             {"I64", 8, Stored::i64},
+                                             {"I32", 4, Stored::i32},
+                                             {"BOOL", 1, Stored::boolean},
+                                             {"F16", 2, Stored::f16},
+                                             {"BF16", 2, Stored::bf16},
+                                             {"U8", 1, {}},
+                                             {"I8", 1, {}},
+                                             {"U16", 2, {}},
+                                             {"I16", 2, {}},
+                                             {"U32", 4, {}},
+                                             {"U64", 8, {}},
+                                             {"F8_E4M3", 1, {}},
+                                             {"F8_E5M2", 1, {}}}};
 
 struct Entry {
   std::string name;
-  Stored type = Stored::f32;
+  const StoredName* type = nullptr;
   Shape shape;
   std::uint64_t begin = 0, end = 0;  // within the data
 };
@@ -82,8 +107,7 @@ class HeaderReader {
     }
     entry.begin = static_cast<std::uint64_t>(offsets[0]);
     entry.end = static_cast<std::uint64_t>(offsets[1]);
-    const std::uint64_t bytes =
-        static_cast<std::uint64_t>(entry.shape.numel()) * size_of(entry.type);
+    const auto bytes = static_cast<std::uint64_t>(entry.shape.numel()) * entry.type->bytes;
     if (entry.end - entry.begin != bytes) {
       refuse(member, "{} bytes for shape {}; exactly {} are required", entry.end - entry.begin,
              entry.shape, bytes);
@@ -91,24 +115,15 @@ class HeaderReader {
     return entry;
   }
 
-  Stored type(const JsonValue& member) {
-    constexpr std::array<std::pair<std::string_view, Stored>, 7> kTypes{{{"F32", Stored::f32},
-                                                                         {"F64", Stored::f64},
-                                                                         {"I64", Stored::i64},
-                                                                         {"I32", Stored::i32},
-                                                                         {"BOOL", Stored::boolean},
-                                                                         {"F16", Stored::f16},
-                                                                         {"BF16", Stored::bf16}}};
+  const StoredName* type(const JsonValue& member) {
     const JsonValue value = member.find("dtype");
-    const auto* known =
-        value.is(JsonKind::text)
-            ? std::ranges::find(kTypes, value.text(), &std::pair<std::string_view, Stored>::first)
-            : kTypes.end();
+    const auto* known = value.is(JsonKind::text)
+                            ? std::ranges::find(kTypes, value.text(), &StoredName::name)
+                            : kTypes.end();
     if (known == kTypes.end()) {
-      refuse(member, "dtype {}; F32, F64, I64, I32, BOOL, F16 or BF16 is required",
-             value ? value.describe() : "missing");
+      refuse(member, "dtype {}; {} is required", value ? value.describe() : "missing", kLoaded);
     }
-    return known->second;
+    return known;
   }
 
   Shape shape(const JsonValue& member) {
@@ -163,9 +178,26 @@ std::string_view stored_name(DType dtype) {
 
 }  // namespace
 
-NamedTensors load_safetensors(const std::string& path) {
-  InputFile file(path);
-  std::vector<Entry> entries = read_header(path, file);
+struct SafetensorsFile::State {
+  explicit State(const std::string& path) : path(path), file(path) {}
+
+  const Entry& entry(std::string_view name) const { return entries[index.find(name)->second]; }
+  std::string where(std::string_view name) const {
+    return format("{}: {}", path, fovea::quoted(name));
+  }
+
+  std::string path;
+  InputFile file;
+  std::uint64_t data = 0;  // where it begins
+  std::vector<Entry> entries;
+  std::map<std::string, std::size_t, std::less<>> index;
+};
+
+SafetensorsFile::SafetensorsFile(const std::string& path) {
+  auto state = std::make_shared<State>(path);
+  std::vector<Entry>& entries = state->entries;
+  entries = read_header(path, state->file);
+  state->data = state->file.size() - state->file.remaining();
   std::ranges::sort(entries, {}, [](const Entry& e) { return std::pair(e.begin, e.end); });
   std::uint64_t end = 0;
   for (const Entry& entry : entries) {
@@ -174,19 +206,49 @@ NamedTensors load_safetensors(const std::string& path) {
            fovea::quoted(entry.name), entry.begin, end);
     }
     end = entry.end;
+    state->index.emplace(entry.name, state->index.size());
   }
-  if (end != file.remaining()) {
-    fail(path, "{} bytes of elements; the header describes exactly {}", file.remaining(), end);
+  if (end != state->file.remaining()) {
+    fail(path, "{} bytes of elements; the header describes exactly {}", state->file.remaining(),
+         end);
   }
+  state_ = std::move(state);
+}
+
+std::vector<std::string> SafetensorsFile::names() const {
+  std::vector<std::string> names;
+  for (const Entry& entry : state_->entries) names.push_back(entry.name);
+  return names;
+}
+
+bool SafetensorsFile::contains(std::string_view name) const {
+  return state_->index.find(name) != state_->index.end();
+}
+
+TensorSpec SafetensorsFile::spec(std::string_view name) const {
+  const Entry& entry = state_->entry(name);
+  if (!entry.type->as) {
+    fail(state_->where(name), "dtype \"{}\"; {} is required", entry.type->name, kLoaded);
+  }
+  return {loaded_as(*entry.type->as), entry.shape};
+}
+
+Tensor SafetensorsFile::load(std::string_view name) const {
+  spec(name);
+  const Entry& entry = state_->entry(name);
+  FilePart part(state_->file, state_->data + entry.begin, entry.end - entry.begin);
+  return read_elements(state_->where(name), part, *entry.type->as, entry.shape);
+}
+
+NamedTensors load_safetensors(const std::string& path) {
+  const SafetensorsFile file(path);
   NamedTensors tensors;
-  for (const Entry& entry : entries) {
-    const std::string where = format("{}: {}", path, fovea::quoted(entry.name));
-    tensors.emplace(entry.name, read_elements(where, file, entry.type, entry.shape));
-  }
+  for (const std::string& name : file.names()) tensors.emplace(name, file.load(name));
   return tensors;
 }
 
-void save_safetensors(const std::string& path, const NamedTensors& tensors) {
+void save_safetensors(const std::string& path, const NamedTensors& tensors,
+                      const std::function<void()>& before_rename) {
   std::vector<std::pair<std::string_view, Tensor>> order;
   for (const auto& [name, tensor] : tensors) {
     if (!tensor)
@@ -216,15 +278,18 @@ void save_safetensors(const std::string& path, const NamedTensors& tensors) {
   if (header.size() > kLongestHeader) {
     fail(path, "a header of {} bytes; at most {} are allowed", header.size(), kLongestHeader);
   }
-  atomic_write(path, [&](FileWriter& out) {
-    const std::uint64_t length = header.size();
-    out.write(&length, sizeof length);
-    out.write(header);
-    for (const auto& [name, tensor] : order) {
-      const Tensor flat = tensor.contiguous();
-      out.write(flat.raw(), flat.nbytes());
-    }
-  });
+  atomic_write(
+      path,
+      [&](FileWriter& out) {
+        const std::uint64_t length = header.size();
+        out.write(&length, sizeof length);
+        out.write(header);
+        for (const auto& [name, tensor] : order) {
+          const Tensor flat = tensor.contiguous();
+          out.write(flat.raw(), flat.nbytes());
+        }
+      },
+      before_rename);
 }
 
 }  // namespace fovea
