@@ -9,6 +9,7 @@ FOVEA_PACKAGES=(
   libxsimd-dev libfmt-dev nlohmann-json3-dev libzip-dev libcli11-dev               # libraries
   pybind11-dev python3-dev                                                         # the Python module
   doctest-dev binutils python3-numpy                                               # tests
+  graphviz python3-jsonschema                                                      # tests: pictures, and a validator, of models
   cmake make pkg-config                                                            # the test of tools/install
   libbenchmark-dev                                                                 # measurements
 )
