@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "fovea/cli/terminal.h"
+#include "fovea/graph/schema.h"
 #include "fovea/tensor/files.h"
 #include "fovea/tensor/format.h"
 #include "fovea/tensor/json_arrays.h"
@@ -88,6 +89,11 @@ int validate(const Options& options, const Registry& registry, Outcome& out) {
   } else if (!options.quiet) {
     out.text = options.model + ": valid\n";
   }
+  return 0;
+}
+
+int schema(const Registry& registry, Outcome& out) {
+  out.text = model_schema(registry);
   return 0;
 }
 

@@ -3,6 +3,8 @@
 
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "fovea/cli/options.h"
 #include "fovea/ops/registry.h"
@@ -15,12 +17,15 @@ struct Outcome {
   std::string note;  ///< for stderr
   std::string file;  ///< empty: none
   NamedTensors arrays;
+  std::vector<std::pair<std::string, std::string>> texts = {};  ///< files, and what is in them
 };
 
 int run(const Options& options, const Registry& registry, Outcome& out);
 int grad(const Options& options, const Registry& registry, Outcome& out);
 int gradcheck(const Options& options, const Registry& registry, Outcome& out);
 int validate(const Options& options, const Registry& registry, Outcome& out);
+int show(const Options& options, const Registry& registry, Outcome& out);
+int schema(const Registry& registry, Outcome& out);
 int ops(const Options& options, const Registry& registry, Outcome& out);
 
 /// A model and what the options bind it to.

@@ -1,9 +1,11 @@
 #include "fovea/cli/main.h"
 
+#include <functional>
 #include <new>
 
 #include "fovea/cli/commands.h"
 #include "fovea/cli/terminal.h"
+#include "fovea/tensor/atomic_write.h"
 #include "fovea/tensor/files.h"
 #include "fovea/tensor/parallel.h"
 
@@ -21,7 +23,24 @@ int dispatch(const Options& options, const Registry& registry, Outcome& out) {
   if (options.command == "grad") return grad(options, registry, out);
   if (options.command == "gradcheck") return gradcheck(options, registry, out);
   if (options.command == "validate") return validate(options, registry, out);
+  if (options.command == "show") return show(options, registry, out);
+  if (options.command == "schema") return schema(registry, out);
   return ops(options, registry, out);
+}
+
+// Files are complete before anything is printed, and get their names when it has been: whatever
+// fails, neither has happened.
+void write_files(const Outcome& out, const std::function<void()>& print, std::size_t next = 0) {
+  if (next < out.texts.size()) {
+    const auto& [path, text] = out.texts[next];
+    atomic_write(
+        path, [&](FileWriter& file) { file.write(text); },
+        [&] { write_files(out, print, next + 1); });
+  } else if (!out.file.empty()) {
+    save_tensors(out.file, out.arrays, print);
+  } else {
+    print();
+  }
 }
 
 }  // namespace
@@ -42,11 +61,12 @@ int cli_main(int argc, char** argv, const Registry& registry) {
         status = kRefused;
       }
     }
-    cli::print(out.text, stdout_is_open);
-    if (status != kRefused) {
-      if (!out.file.empty()) save_tensors(out.file, out.arrays);
-      if (!out.note.empty()) cli::note(out.note);
+    if (status == kRefused) {
+      cli::print(out.text, stdout_is_open);
+      return status;
     }
+    cli::write_files(out, [&] { cli::print(out.text, stdout_is_open); });
+    if (!out.note.empty()) cli::note(out.note);
     return status;
   } catch (const cli::UsageError& error) {
     cli::print_error(error.what());

@@ -40,6 +40,12 @@ constexpr Command kCommands[] = {
      "fovea validate layer.json\n"
      "  fovea validate layer.json --dim length=512",
      files | sizes | json},
+    {"show", "Shows what a model consists of, and what it costs",
+     "fovea show examples/attention.json\n"
+     "  fovea show layer.json --dim length=512 --svg layer.svg",
+     files | sizes | json},
+    {"schema", "Prints the JSON Schema of model files, for editors",
+     "fovea schema > model.schema.json", json},
     {"ops", "Documents the ops",
      "fovea ops\n"
      "  fovea ops attention",
@@ -204,13 +210,14 @@ class Parser {
       app_.add_option("NAME", options_.ops, "The op to describe (default: a list of all)")
           ->type_name("")
           ->expected(0, 1);
-    } else {
+    } else if (name != "schema") {
       CLI::Option* model = app_.add_option("MODEL", options_.model, "The model, a .json file");
       model->type_name("");
       if (name != "gradcheck") model->required();
     }
     if (name == "run") add_run();
     if (name == "grad") add_grad();
+    if (name == "show") add_show();
     if (name == "gradcheck") add_gradcheck();
     if (command.groups & files) add_files();
     if (command.groups & outputs) {
@@ -223,6 +230,11 @@ class Parser {
     if (command.groups & json) {
       app_.add_flag("--json", options_.json, "Print a machine-readable result");
     }
+  }
+
+  void add_show() {
+    text("--dot", "FILE", "Write a picture for Graphviz", options_.dot);
+    text("--svg", "FILE", "Write a picture; Graphviz must be installed", options_.svg);
   }
 
   void add_run() {

@@ -34,6 +34,9 @@ struct Options {
   std::vector<std::string> wrt, of;
   std::string cotangents;
 
+  // show
+  std::string dot, svg;
+
   // gradcheck, ops
   bool check_ops = false;
   std::vector<std::string> ops;

@@ -197,7 +197,15 @@ Executable compile(std::span<const Expr> inputs, std::span<const Expr> outputs,
     to.push_back(constant(value));
   }
   if (!from.empty()) current = substitute(current, from, to);
-  if (options.fuse_attention) current = fuse_attention(current, &plan->notes);
+  if (options.fuse_attention) {
+    std::vector<AttentionNote> notes;
+    current = fuse_attention(current, &notes);
+    for (const AttentionNote& note : notes) {
+      const std::string place = note.location.text();
+      plan->notes.push_back(
+          format("attention{}{}: {}", place.empty() ? "" : " at ", place, note.text));
+    }
+  }
   current = expand_decompositions(current);
   if (options.fold_constants) current = fold_constants(current);
   if (options.merge_equal) current = merge_equal(current);

@@ -196,7 +196,7 @@ bool Matcher::fits(Match& match, const Shape& scores) const {
 
 }  // namespace
 
-std::vector<Expr> fuse_attention(std::span<const Expr> exprs, std::vector<std::string>* notes) {
+std::vector<Expr> fuse_attention(std::span<const Expr> exprs, std::vector<AttentionNote>* notes) {
   const std::vector<const Node*> order = topological_order(exprs);
   if (std::ranges::none_of(order, [](const Node* node) {
         return node->kind() == Node::Kind::op && &node->op().type() == &op_type<Softmax>();
@@ -207,11 +207,10 @@ std::vector<Expr> fuse_attention(std::span<const Expr> exprs, std::vector<std::s
   return rewrite(exprs, [&](const RewriteStep& step) -> std::vector<Expr> {
     const std::optional<Match> match = matcher.match(Expr(step.node));
     if (!match) return {};
-    const std::string place = step.node->location().text();
     if (notes) {
-      notes->push_back(format("attention{}{}: {}", place.empty() ? "" : " at ", place,
-                              match->reason.empty() ? "composed of ops, now fused"
-                                                    : "stays composed, " + match->reason));
+      notes->push_back({step.node->location(), match->reason.empty()
+                                                   ? "composed of ops, now fused"
+                                                   : "stays composed, " + match->reason});
     }
     if (!match->reason.empty()) return {};
     const LocationScope scope(step.node->location());

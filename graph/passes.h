@@ -19,10 +19,16 @@ std::vector<Expr> fold_constants(std::span<const Expr> exprs);
 /// Equal ops with equal attributes on the same inputs, and equal constants, become one.
 std::vector<Expr> merge_equal(std::span<const Expr> exprs);
 
+/// What `fuse_attention` says of a composition that it has recognised.
+struct AttentionNote {
+  Location location;
+  std::string text;  ///< that it is fused, or why not
+};
+
 /// softmax(scale · q kᵀ [+ bias] [where visible]) v, composed of ops, becomes `attention`.
 /// Intermediate values that somebody else uses, the `exprs` among them, keep it composed. `notes`,
-/// when given, receives a line for each composition recognised: that it is fused, or why not.
+/// when given, receives one for each composition recognised.
 std::vector<Expr> fuse_attention(std::span<const Expr> exprs,
-                                 std::vector<std::string>* notes = nullptr);
+                                 std::vector<AttentionNote>* notes = nullptr);
 
 }  // namespace fovea

@@ -108,10 +108,10 @@ TEST_CASE("a composition that is something else, or that somebody looks into, st
   const Expr q = input("q", f64, {5, 4}), k = input("k", f64, {7, 4}), v = input("v", f64, {7, 6});
   const Expr s = matmul(q, k, {.transpose_b = true});
   const Expr p = softmax(s);
-  std::vector<std::string> notes;
+  std::vector<AttentionNote> notes;
   CHECK(count(fuse_attention(std::vector{matmul(p, v), p}, &notes), "attention") == 0);
   REQUIRE(notes.size() == 1);
-  CHECK(notes[0].find("its probabilities are used elsewhere") != std::string::npos);
+  CHECK(notes[0].text.find("its probabilities are used elsewhere") != std::string::npos);
   CHECK(count(fuse_attention(std::vector{matmul(p, v), sum(s)}), "attention") == 0);
   CHECK(count(fuse_attention(std::vector{matmul(softmax(s, {.axis = 0}), v)}), "attention") == 0);
   CHECK(count(fuse_attention(std::vector{matmul(softmax(exp(s)), v)}), "attention") == 0);
