@@ -2,12 +2,16 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <mutex>
 
+#include "fovea/graph/checked.h"
 #include "fovea/graph/model/initial.h"
+#include "fovea/graph/model/open_sizes.h"
 #include "fovea/graph/model/reader.h"
+#include "fovea/graph/model/weights.h"
+#include "fovea/graph/model/write.h"
 #include "fovea/graph/session.h"
 #include "fovea/tensor/file_io.h"
-#include "fovea/tensor/files.h"
 #include "fovea/tensor/format.h"
 
 namespace fovea {
@@ -18,6 +22,9 @@ using model::Mistakes;
 
 struct Model::State {
   std::shared_ptr<const Description> description;
+  // The file that the model names, once it has been opened.
+  mutable std::mutex mutex;
+  mutable std::shared_ptr<const model::WeightSource> named = {};
 };
 
 namespace {
@@ -33,53 +40,85 @@ const Declaration* declared(const Description& description, std::string_view nam
   return nullptr;
 }
 
-// The weights that the model names, unless others have been given.
-std::shared_ptr<const NamedTensors> weights_of(const Description& description,
-                                               const std::shared_ptr<const NamedTensors>& given,
-                                               Mistakes& mistakes) {
-  if (given != nullptr || !description.weights) return given;
-  try {
-    return std::make_shared<const NamedTensors>(load_tensors(model::weights_path(description)));
-  } catch (const Error& error) {
-    mistakes.add(description.weights->at, error);
-    return nullptr;
-  }
-}
+// What the weights must be like: for each param its spec, or nothing where it is not known.
+struct Wanted {
+  const model::Leaf* param;
+  std::optional<TensorSpec> spec;
+};
 
-void check_weights(const Description& description, const model::Instance& instance,
-                   const NamedTensors& weights, Mistakes& mistakes) {
+void check_weights(const Description& description, const std::vector<Wanted>& wanted,
+                   const model::WeightSource& weights, Mistakes& mistakes) {
+  constexpr std::size_t kMostHints = 100;  // finding one takes long where there are many names
+  const std::vector<std::string> names = weights.names();
   std::vector<std::string> known;
-  for (const model::Leaf& param : instance.params) {
-    known.push_back(param.from);
-    const auto array = weights.find(param.from);
-    if (array == weights.end()) {
-      std::vector<std::string> names;
-      for (const auto& [name, tensor] : weights) names.push_back(name);
-      mistakes.add_key(
-          param.declaration->at,
-          format("the weights have no {} for the param {}{}", fovea::quoted(param.from),
-                 fovea::quoted(param.name), did_you_mean(param.from, names)));
-    } else if (param.expr) {
+  std::size_t missing = 0, extra = 0;
+  for (const auto& [param, spec] : wanted) {
+    known.push_back(param->from);
+    if (!weights.contains(param->from)) {
+      mistakes.add_key(param->declaration->at,
+                       format("the weights have no {} for the param {}{}",
+                              fovea::quoted(param->from), fovea::quoted(param->name),
+                              ++missing <= kMostHints ? did_you_mean(param->from, names) : ""));
+    } else if (spec) {
       try {
-        model::fitted(array->second, param.expr.spec());
+        model::require_fit(weights.spec(param->from), *spec);
       } catch (const Error& error) {
-        mistakes.add_key(param.declaration->at,
-                         format("the weights' {}: {}", fovea::quoted(param.from),
+        mistakes.add_key(param->declaration->at,
+                         format("the weights' {}: {}", fovea::quoted(param->from),
                                 error.diagnostics().front().text));
       }
     }
   }
   if (description.weights && description.weights->ignore_extra) return;
   std::ranges::sort(known);
-  for (const auto& [name, tensor] : weights) {
+  for (const std::string& name : names) {
     if (std::ranges::binary_search(known, name)) continue;
+    std::string spec;
+    try {
+      spec = to_string(weights.spec(name));
+    } catch (const Error& error) {
+      spec = error.diagnostics().front().text;
+    }
     mistakes.add({.place = description.document->name(),
                   .op = {},
                   .text = format("the weights have {} {}, but there is no such param; weights "
                                  "hold exactly the params{}",
-                                 fovea::quoted(name), to_string(spec_of(tensor)),
-                                 did_you_mean(name, known))});
+                                 fovea::quoted(name), spec,
+                                 ++extra <= kMostHints ? did_you_mean(name, known) : "")});
   }
+}
+
+void check_weights(const Description& description, const model::Instance& instance,
+                   const model::WeightSource& weights, Mistakes& mistakes) {
+  std::vector<Wanted> wanted;
+  for (const model::Leaf& param : instance.params) {
+    wanted.push_back({&param, param.expr ? std::optional(param.expr.spec()) : std::nullopt});
+  }
+  check_weights(description, wanted, weights, mistakes);
+}
+
+// With open dims, an extent that depends on them may be what the weights have.
+void check_open_weights(const Description& description, const model::OpenInstances& instances,
+                        const model::WeightSource& weights, Mistakes& mistakes) {
+  const std::vector<model::Leaf>&first = instances[0]->params, &second = instances[1]->params;
+  if (instances[0]->open_repeats || first.size() != second.size()) return;
+  std::vector<Wanted> wanted;
+  for (std::size_t i = 0; i < first.size(); ++i) {
+    Wanted& one = wanted.emplace_back(Wanted{&first[i], {}});
+    if (!first[i].expr || !second[i].expr || !weights.contains(first[i].from)) continue;
+    try {
+      const TensorSpec given = weights.spec(first[i].from);
+      const Shape &a = first[i].expr.shape(), &b = second[i].expr.shape();
+      std::vector<Extent> extents(a.begin(), a.end());
+      for (std::int64_t axis = 0; axis < std::min(a.rank(), given.shape.rank()); ++axis) {
+        if (a[axis] != b[axis]) extents[static_cast<std::size_t>(axis)] = given.shape[axis];
+      }
+      one.spec = TensorSpec{first[i].expr.dtype(), Shape(std::move(extents))};
+    } catch (const Error&) {
+      one.spec = first[i].expr.spec();  // a dtype that cannot be loaded, which will be said
+    }
+  }
+  check_weights(description, wanted, weights, mistakes);
 }
 
 // Arrays and stated values of inputs must have the inputs' shapes and dtypes.
@@ -106,6 +145,18 @@ NamedTensors check_inputs(const model::Instance& instance, const NamedTensors& g
 
 }  // namespace
 
+std::shared_ptr<const model::WeightSource> Model::weights(Mistakes& mistakes) const {
+  const Description& description = *state_->description;
+  if (weights_ != nullptr || !description.weights) return weights_;
+  const std::lock_guard lock(state_->mutex);
+  try {
+    if (!state_->named) state_->named = model::WeightSource::open(model::weights_path(description));
+  } catch (const Error& error) {
+    mistakes.add(description.weights->at, error);
+  }
+  return state_->named;
+}
+
 Model Model::read(const std::string& path, const Registry& registry) {
   const std::string text = read_text_file(path, JsonDocument::kMaxBytes);
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();
@@ -128,6 +179,12 @@ Model Model::parse(std::string_view text, const std::string& folder, const Regis
   return model;
 }
 
+std::string Model::to_json() const { return model::to_json(*state_->description->document); }
+
+void Model::save(const std::string& path) const {
+  atomic_write(path, [&](FileWriter& out) { out.write(to_json()); });
+}
+
 const std::string& Model::name() const { return state_->description->name; }
 const std::string& Model::doc() const { return state_->description->doc; }
 
@@ -144,27 +201,40 @@ std::optional<DType> Model::dtype_of(std::string_view name, std::optional<DType>
 }
 
 void Model::load_weights(const std::string& path, std::optional<DType> choice) {
-  set_weights(load_tensors(path, [&](std::string_view name) { return dtype_of(name, choice); }));
+  weights_ = model::WeightSource::open(
+      path, [&](std::string_view name) { return dtype_of(name, choice); });
 }
 
 void Model::set_weights(NamedTensors weights) {
-  weights_ = std::make_shared<const NamedTensors>(std::move(weights));
+  weights_ = std::make_shared<const model::WeightSource>(std::move(weights));
 }
 
 void Model::check(const Sizes& sizes, const BindOptions& options) const {
+  checked(sizes, options, false);
+}
+
+Model::Checked Model::checked(const Sizes& sizes, const BindOptions& options, bool keep) const {
   const Description& description = *state_->description;
   Mistakes mistakes = description.mistakes;
-  const auto dims = model::DimValues::bind(description, choices(sizes, options), mistakes);
-  const auto weights = weights_of(description, weights_, mistakes);
-  if (!dims.unbound().empty()) {
-    model::check_open(description, dims, options.dtype, mistakes);
+  Checked result{.description = state_->description,
+                 .dims = model::DimValues::bind(description, choices(sizes, options), mistakes),
+                 .instances = {}};
+  const auto weights = this->weights(mistakes);
+  if (!result.dims.unbound().empty()) {
+    const model::OpenSizes open(result.dims);
+    result.instances =
+        model::check_open(description, open, result.dims, options.dtype, keep, mistakes);
+    if (weights != nullptr) check_open_weights(description, result.instances, *weights, mistakes);
   } else {
-    const model::Instance instance = model::build(description, dims, options.dtype, mistakes);
+    result.instances[0] = std::make_unique<model::Instance>(
+        model::build(description, result.dims, options.dtype, mistakes));
+    const model::Instance& instance = *result.instances[0];
     for (const model::Refusal& refusal : instance.refusals) mistakes.append(refusal.mistakes);
     check_inputs(instance, options.inputs, mistakes);
     if (weights != nullptr) check_weights(description, instance, *weights, mistakes);
   }
   mistakes.throw_if_any();
+  return result;
 }
 
 Session Model::bind(const Sizes& sizes, const BindOptions& options) const {
@@ -178,7 +248,7 @@ Session Model::bind(const Sizes& sizes, const BindOptions& options) const {
     mistakes.append(refusal.mistakes);
   }
   state->given = check_inputs(state->instance, options.inputs, mistakes);
-  state->weights = weights_of(description, weights_, mistakes);
+  state->weights = weights(mistakes);
   if (state->weights != nullptr) {
     check_weights(description, state->instance, *state->weights, mistakes);
   } else if (!description.document->root().find("weights")) {

@@ -25,6 +25,11 @@ namespace fovea {
 
 class Session;
 
+namespace model {
+class Mistakes;
+class WeightSource;
+}  // namespace model
+
 /// Sizes for a model's dims, by name.
 using Sizes = std::map<std::string, std::int64_t>;
 
@@ -56,6 +61,13 @@ class Model {
   /// with what they find. Throws at once only for a file that is no JSON object.
   static Model read(const std::string& path, const Registry& registry = Registry::builtin());
 
+  /// The model file as text: the template as it was read, with its dims, expressions and docs.
+  /// Parsing it gives the same model, whose text is the same.
+  std::string to_json() const;
+  /// Writes that, completely, or the file is as it was. The weights file that the model names is
+  /// looked for beside the new file: save it there as well (`Session::save_params`).
+  void save(const std::string& path) const;
+
   const std::string& name() const;
   const std::string& doc() const;
   std::vector<std::string> input_names() const;
@@ -75,11 +87,17 @@ class Model {
   Session bind(const Sizes& sizes = {}, const BindOptions& options = {}) const;
 
   struct State;
+  struct Checked;
+  /// `check`, and what it has built: for the project's own sources.
+  Checked checked(const Sizes& sizes, const BindOptions& options, bool keep) const;
 
  private:
   explicit Model(std::shared_ptr<const State> state) : state_(std::move(state)) {}
+  /// Those that were given, or else those that the model names; what is wrong goes to `mistakes`.
+  std::shared_ptr<const model::WeightSource> weights(model::Mistakes& mistakes) const;
+
   std::shared_ptr<const State> state_;
-  std::shared_ptr<const NamedTensors> weights_;
+  std::shared_ptr<const model::WeightSource> weights_;
 };
 
 /// Where an input or a param has its values from.
@@ -92,7 +110,9 @@ struct ModelValue {
   Origin origin;
 };
 
-/// A model with sizes. Immutable; copies are cheap; any number of threads may run one at once.
+/// A model with sizes. Copies are cheap and share everything, set params too. Any number of threads
+/// may use one at once: a run works with the params that are set when it begins. What has been
+/// compiled is kept, so the second run of the same outputs only computes.
 class Session {
  public:
   std::span<const ModelValue> inputs() const;
@@ -104,6 +124,16 @@ class Session {
   /// The values of an input or a param when nobody gives others; made when first asked for.
   Tensor tensor(const ModelValue& value) const;
 
+  /// A param's values. Throws Error for unknown names.
+  Tensor param(std::string_view name) const;
+  /// Replaces params, all or (when it throws Error for a name, shape or dtype) none; floats of
+  /// another width are converted. The tensors' memory is shared: change it only while nothing
+  /// runs. Other sessions of the model keep theirs.
+  void set_params(const NamedTensors& values);
+  /// Writes all params, by their names in a weights file (`from`), to `.safetensors` (or `.npz`,
+  /// `.json`): completely, or the file is as it was.
+  void save_params(const std::string& path) const;
+
   /// The model's outputs. Inputs that are not given keep the values that the session has for them.
   /// Throws Error for unknown names, and for other shapes and dtypes (floats of another width are
   /// converted).
@@ -113,6 +143,11 @@ class Session {
   /// Any expressions over this session's inputs and params, gradients for instance. Throws Error
   /// before anything is allocated if memory does not suffice.
   std::vector<Tensor> compute(std::span<const Expr> exprs) const;
+
+  /// Bytes that a run takes besides inputs and params, outputs included.
+  std::size_t peak_bytes() const;
+  /// The steps of a run, as `Executable::explain`.
+  std::string explain() const;
 
   /// Throws Error if computing these would take more memory than the session may use.
   void require_memory(std::span<const Expr> exprs) const;

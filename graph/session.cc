@@ -2,20 +2,14 @@
 
 #include <algorithm>
 
+#include "fovea/graph/figures.h"
 #include "fovea/graph/model/initial.h"
+#include "fovea/tensor/files.h"
 #include "fovea/tensor/format.h"
 
 namespace fovea {
 
 namespace {
-
-std::string in_bytes(std::uint64_t bytes) {
-  constexpr const char* kUnits[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-  double amount = static_cast<double>(bytes);
-  std::size_t unit = 0;
-  for (; amount >= 1024 && unit + 1 < std::size(kUnits); ++unit) amount /= 1024;
-  return unit == 0 ? format("{} bytes", bytes) : format("{:.3g} {}", amount, kUnits[unit]);
-}
 
 std::uint64_t bytes_of(const TensorSpec& spec) {
   return static_cast<std::uint64_t>(spec.shape.numel()) * size_of(spec.dtype);
@@ -24,6 +18,12 @@ std::uint64_t bytes_of(const TensorSpec& spec) {
 std::uint64_t saturating_sum(std::uint64_t a, std::uint64_t b) {
   std::uint64_t sum = 0;
   return __builtin_add_overflow(a, b, &sum) ? ~std::uint64_t{0} : sum;
+}
+
+std::vector<Expr> output_exprs(const Session::State& state) {
+  std::vector<Expr> exprs;
+  for (const auto& [name, expr] : state.instance.outputs) exprs.push_back(expr);
+  return exprs;
 }
 
 }  // namespace
@@ -68,24 +68,42 @@ std::vector<Expr> Session::State::reached(std::span<const Expr> exprs) const {
   return needed;
 }
 
-Executable Session::State::plan(std::span<const Expr> needed, std::span<const Expr> exprs) const {
+std::shared_ptr<const Session::State::Plan> Session::State::plan(
+    std::span<const Expr> exprs) const {
+  {
+    const std::lock_guard lock(mutex);
+    const auto same_exprs = [&](const std::shared_ptr<const Plan>& plan) {
+      return std::ranges::equal(plan->exprs, exprs,
+                                [](const Expr& a, const Expr& b) { return same(a, b); });
+    };
+    const auto found = std::ranges::find_if(plans, same_exprs);
+    if (found != plans.end()) {
+      std::rotate(plans.begin(), found, found + 1);
+      return plans.front();
+    }
+  }
+  const std::vector<Expr> needed = reached(exprs);
   std::uint64_t own = 0;
   for (const Expr& x : needed) own = saturating_sum(own, bytes_of(x.spec()));
   const auto refuse = [&](std::uint64_t total) {
     throw Error(description->document->name(),
                 format("the model needs {} of memory, {} of them for inputs and params; {} are "
                        "allowed (--max-memory)",
-                       in_bytes(total), in_bytes(own), in_bytes(max_memory)));
+                       bytes_text(static_cast<double>(total)), bytes_text(static_cast<double>(own)),
+                       bytes_text(static_cast<double>(max_memory))));
   };
   if (own > max_memory) refuse(own);
-  Executable executable = compile(needed, exprs);
-  const std::uint64_t total = saturating_sum(own, executable.peak_bytes());
+  auto made_plan = std::make_shared<const Plan>(
+      Plan{{exprs.begin(), exprs.end()}, needed, compile(needed, exprs)});
+  const std::uint64_t total = saturating_sum(own, made_plan->executable.peak_bytes());
   if (total > max_memory) refuse(total);
-  return executable;
+  const std::lock_guard lock(mutex);
+  plans.push_front(made_plan);
+  if (plans.size() > kMostPlans) plans.pop_back();
+  return made_plan;
 }
 
 Tensor Session::State::value_of(const ModelValue& value) const {
-  const std::lock_guard lock(mutex);
   Tensor& made_value = made[&value.expr.node()];
   if (made_value) return made_value;
   const std::size_t index = leaves.at(&value.expr.node());
@@ -97,7 +115,7 @@ Tensor Session::State::value_of(const ModelValue& value) const {
     case Origin::stated:
       return made_value = given.find(value.name)->second;
     case Origin::weights:
-      return made_value = model::fitted(weights->find(leaf.from)->second, spec);
+      return made_value = weights->tensor(leaf.from, spec);
     case Origin::init:
       return made_value =
                  model::initial_value(*leaf.declaration->init, spec, key_for(seed, leaf.name));
@@ -105,6 +123,34 @@ Tensor Session::State::value_of(const ModelValue& value) const {
       break;
   }
   return made_value = model::drawn_value(spec, key_for(seed, leaf.name));
+}
+
+std::vector<Tensor> Session::State::values_for(std::span<const Expr> needed,
+                                               const NamedTensors& inputs) const {
+  for (const auto& [name, tensor] : inputs) {
+    if (std::ranges::find(this->inputs, name, &ModelValue::name) != this->inputs.end()) continue;
+    std::vector<std::string> known;
+    for (const ModelValue& input : this->inputs) known.push_back(input.name);
+    fail("run", "unknown input {}{}", fovea::quoted(name), did_you_mean(name, known));
+  }
+  const std::lock_guard lock(mutex);
+  std::vector<Tensor> values;
+  for (const Expr& x : needed) {
+    const ModelValue& leaf = this->leaf(&x.node());
+    const auto given = inputs.find(leaf.name);
+    if (given == inputs.end()) {
+      values.push_back(value_of(leaf));
+      continue;
+    }
+    if (!given->second)
+      fail("run", "input {}: a null tensor; a value is required", fovea::quoted(leaf.name));
+    try {
+      values.push_back(model::fitted(given->second, x.spec()));
+    } catch (const Error& error) {
+      fail("run", "input {}: {}", fovea::quoted(leaf.name), error.diagnostics().front().text);
+    }
+  }
+  return values;
 }
 
 std::span<const ModelValue> Session::inputs() const { return state_->inputs; }
@@ -117,67 +163,69 @@ Expr Session::value(std::string_view name) const {
   return model::find_value(*state_->description, state_->instance, name);
 }
 
-Tensor Session::tensor(const ModelValue& value) const { return state_->value_of(value); }
+Tensor Session::tensor(const ModelValue& value) const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->value_of(value);
+}
+
+const ModelValue& Session::State::param(std::string_view name) const {
+  const auto at = std::ranges::find(params, name, &ModelValue::name);
+  if (at != params.end()) return *at;
+  std::vector<std::string> known;
+  for (const ModelValue& one : params) known.push_back(one.name);
+  fail("session", "unknown param {}{}", fovea::quoted(name), did_you_mean(name, known));
+}
+
+Tensor Session::param(std::string_view name) const { return state_->value_of(state_->param(name)); }
+
+void Session::set_params(const NamedTensors& values) {
+  std::vector<std::pair<const Node*, Tensor>> fitted;
+  for (const auto& [name, tensor] : values) {
+    const ModelValue& param = state_->param(name);
+    if (!tensor)
+      fail("session", "param {}: a null tensor; a value is required", fovea::quoted(name));
+    try {
+      fitted.emplace_back(&param.expr.node(), model::fitted(tensor, param.expr.spec()));
+    } catch (const Error& error) {
+      fail("session", "param {}: {}", fovea::quoted(name), error.diagnostics().front().text);
+    }
+  }
+  const std::lock_guard lock(state_->mutex);
+  for (auto& [node, tensor] : fitted) state_->made[node] = std::move(tensor);
+}
+
+void Session::save_params(const std::string& path) const {
+  NamedTensors values;
+  for (std::size_t i = 0; i < state_->params.size(); ++i) {
+    const std::string& name = state_->instance.params[i].from;
+    const Tensor value = tensor(state_->params[i]);
+    const auto [at, is_new] = values.emplace(name, value);
+    if (!is_new && !equal_bits(at->second, value)) {
+      fail(path, "the params named {} in the file differ; one name holds one array",
+           fovea::quoted(name));
+    }
+  }
+  save_tensors(path, values);
+}
 
 std::vector<Tensor> Session::compute(std::span<const Expr> exprs) const {
-  const std::vector<Expr> needed = state_->reached(exprs);
-  const Executable executable = state_->plan(needed, exprs);
-  std::vector<Tensor> values;
-  for (const Expr& x : needed) values.push_back(state_->value_of(state_->leaf(&x.node())));
-  return executable(values);
+  const auto plan = state_->plan(exprs);
+  return plan->executable(state_->values_for(plan->needed, {}));
 }
 
-void Session::require_memory(std::span<const Expr> exprs) const {
-  state_->plan(state_->reached(exprs), exprs);
+void Session::require_memory(std::span<const Expr> exprs) const { state_->plan(exprs); }
+
+std::size_t Session::peak_bytes() const {
+  return state_->plan(output_exprs(*state_))->executable.peak_bytes();
 }
 
-namespace {
-
-// Values for `needed`: what the caller gives, else what the session has.
-std::vector<Tensor> values_for(const Session::State& state, std::span<const Expr> needed,
-                               const NamedTensors& inputs) {
-  for (const auto& [name, tensor] : inputs) {
-    if (std::ranges::find(state.inputs, name, &ModelValue::name) != state.inputs.end()) continue;
-    std::vector<std::string> known;
-    for (const ModelValue& input : state.inputs) known.push_back(input.name);
-    fail("run", "unknown input {}{}", fovea::quoted(name), did_you_mean(name, known));
-  }
-  std::vector<Tensor> values;
-  for (const Expr& x : needed) {
-    const ModelValue& leaf = state.leaf(&x.node());
-    const auto given = inputs.find(leaf.name);
-    if (given == inputs.end()) {
-      values.push_back(state.value_of(leaf));
-      continue;
-    }
-    try {
-      values.push_back(model::fitted(given->second, x.spec()));
-    } catch (const Error& error) {
-      fail("run", "input {}: {}", fovea::quoted(leaf.name), error.diagnostics().front().text);
-    }
-  }
-  return values;
+std::string Session::explain() const {
+  return state_->plan(output_exprs(*state_))->executable.explain();
 }
-
-std::vector<Expr> output_exprs(const Session::State& state) {
-  std::vector<Expr> exprs;
-  for (const auto& [name, expr] : state.instance.outputs) exprs.push_back(expr);
-  return exprs;
-}
-
-}  // namespace
 
 NamedTensors Session::run(const NamedTensors& inputs) const {
-  {
-    const std::lock_guard lock(state_->mutex);
-    if (!state_->outputs) {
-      const std::vector<Expr> exprs = output_exprs(*state_);
-      state_->needed = state_->reached(exprs);
-      state_->outputs = state_->plan(state_->needed, exprs);
-    }
-  }
-  const std::vector<Tensor> results =
-      (*state_->outputs)(values_for(*state_, state_->needed, inputs));
+  const auto plan = state_->plan(output_exprs(*state_));
+  const std::vector<Tensor> results = plan->executable(state_->values_for(plan->needed, inputs));
   NamedTensors named;
   for (std::size_t i = 0; i < results.size(); ++i) {
     named.emplace(outputs()[i].first, results[i]);
@@ -199,8 +247,8 @@ void Session::run(const NamedTensors& inputs, const NamedTensors& outputs) const
     exprs.push_back(at->second);
     memory.push_back(tensor);
   }
-  const std::vector<Expr> needed = state_->reached(exprs);
-  state_->plan(needed, exprs).run(values_for(*state_, needed, inputs), memory);
+  const auto plan = state_->plan(exprs);
+  plan->executable.run(state_->values_for(plan->needed, inputs), memory);
 }
 
 }  // namespace fovea

@@ -163,6 +163,11 @@ DimValues DimValues::with(const std::vector<std::int64_t>& sizes) const {
   return result;
 }
 
+bool DimValues::open(const DimExpression& expression) const {
+  return std::ranges::any_of(
+      expression.names(), [&](const std::string& name) { return open_[d_->dim_index.at(name)]; });
+}
+
 void DimValues::report_unbound(std::uint32_t dim, Mistakes& mistakes) const {
   std::vector<std::uint32_t> stack{dim};
   std::vector<bool> seen(values_.size());
@@ -229,9 +234,7 @@ std::optional<double> DimValues::real(const JsonValue& at, const DimExpression& 
 std::optional<Extent> DimValues::size(const Size& size, Mistakes& mistakes) const {
   const std::optional<Extent> extent = whole(size.at, size.value, mistakes);
   if (!extent || extent->value() >= 0) return extent;
-  const bool open = std::ranges::any_of(
-      size.value.names(), [&](const std::string& name) { return open_[d_->dim_index.at(name)]; });
-  if (!open) {
+  if (!open(size.value)) {
     mistakes.add(size.at, format("the size {} is {}; sizes are 0 or more",
                                  quoted(size.value.text()), extent->value()));
   }
@@ -247,12 +250,9 @@ std::optional<Shape> DimValues::shape(const std::vector<Size>& sizes, Mistakes& 
   try {
     return Shape(std::move(extents));
   } catch (const Error& error) {
-    const bool open = std::ranges::any_of(sizes, [&](const Size& one) {
-      return std::ranges::any_of(one.value.names(), [&](const std::string& name) {
-        return open_[d_->dim_index.at(name)];
-      });
-    });
-    if (!open && !sizes.empty()) mistakes.add(sizes.front().at, error);
+    const bool stand_in =
+        std::ranges::any_of(sizes, [&](const Size& one) { return open(one.value); });
+    if (!stand_in && !sizes.empty()) mistakes.add(sizes.front().at, error);
     return {};
   }
 }

@@ -109,7 +109,7 @@ class Builder {
     Expr expr;
     if (!declaration.broken) {
       if (const auto shape = dims_.shape(declaration.shape, mistakes_)) {
-        const LocationScope at(Location(declaration.at.place()));
+        const LocationScope at(declaration.location);
         expr = input(name, chosen(declaration.dtype, dtype_), *shape);
       }
     }
@@ -124,11 +124,20 @@ class Builder {
       if (one.shape) {
         const auto shape = dims_.shape(*one.shape, mistakes_);
         if (!shape) return {};
-        const bool fits = value.numel() == 0 ? shape->numel() == 0 : value.shape() == *shape;
+        const bool may_fit =
+            dims_.stands_in() && std::ranges::any_of(*one.shape, [&](const Size& size) {
+              return dims_.open(size.value);
+            });
+        const bool fits = may_fit              ? value.rank() == shape->rank()
+                          : value.numel() == 0 ? shape->numel() == 0
+                                               : value.shape() == *shape;
         if (!fits) {
           mistakes_.add(one.value, format("a value of shape {}; the shape given is {}",
                                           value.shape(), *shape));
           return {};
+        }
+        if (may_fit && value.shape() != *shape) {
+          return input(one.name, value.dtype(), *shape);  // only its spec counts here
         }
         value = value.reshape(*shape);
       }
@@ -182,7 +191,7 @@ class Builder {
     std::optional<std::vector<Expr>> inputs = operands(body, scope, node);
     if (!inputs || op == nullptr) return {};
     try {
-      std::vector<Expr> outputs = apply(op, *inputs, Location(node.at.place()));
+      std::vector<Expr> outputs = apply(op, *inputs, node.location);
       instance_.accepted.push_back(&node);
       return outputs;
     } catch (const Error& error) {
@@ -282,7 +291,7 @@ class Builder {
       }
       const Scope* shared = node.share && i > 0 ? parts.front().get() : nullptr;
       parts.push_back(std::make_unique<Scope>());
-      results = enter(block, *parts.back(), inputs, inner, shared);
+      results = enter(node, *parts.back(), inputs, inner, shared);
       if (results.empty()) return;
       if (node.repeat) std::ranges::copy(results, inputs.begin());
     }
@@ -294,6 +303,11 @@ class Builder {
     const std::optional<Extent> extent = dims_.size(*node.repeat, mistakes_);
     if (!extent) return false;
     repetitions = extent->value();
+    // Any number is as good as the stand-in: two show what the second is given.
+    if (dims_.stands_in() && dims_.open(node.repeat->value)) {
+      repetitions = std::min<std::int64_t>(repetitions, 2);
+      instance_.open_repeats = true;
+    }
     if (repetitions > kMaxRepeat) {
       if (!dims_.stands_in()) {
         mistakes_.add(node.repeat->at,
@@ -312,34 +326,40 @@ class Builder {
     return true;
   }
 
-  // Whether a block's inputs are as it declares them.
-  bool fit(const Block& block, const std::vector<Expr>& inputs, const Place& place) {
+  // Whether a block's inputs are as it declares them. Where stand-ins may be to blame, those that
+  // are not become what they should be, so that the block is looked at.
+  bool fit(const Block& block, const Node& node, std::vector<Expr>& inputs, const Place& place) {
     bool all = true;
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       const Declaration& declared = block.body.inputs[i];
       if (declared.broken) return false;
       const auto shape = dims_.shape(declared.shape, mistakes_);
       if (!shape) return false;
-      const TensorSpec& given = inputs[i].spec();
+      const TensorSpec given = inputs[i].spec();
       const TensorSpec wanted{chosen(declared.dtype, dtype_), *shape};
       if (given == wanted) continue;
-      all = false;
-      const bool extents_only = given.dtype == wanted.dtype && given.shape.rank() == shape->rank();
-      if (extents_only && dims_.stands_in()) continue;
       const bool fed_back = place.repetition && *place.repetition > 0;
-      mistakes_.add(*place.use,
-                    format("block \"{}\": input \"{}\" is {}; {} is required{}", block.name,
-                           declared.name, to_string(given), to_string(wanted),
-                           fed_back ? " (an output of the repetition before)" : ""));
+      std::string text = format("block \"{}\": input \"{}\" is {}; {} is required{}", block.name,
+                                declared.name, to_string(given), to_string(wanted),
+                                fed_back ? " (an output of the repetition before)" : "");
+      const bool extents_only = given.dtype == wanted.dtype && given.shape.rank() == shape->rank();
+      if (extents_only && dims_.stands_in()) {
+        instance_.mismatches.push_back({&node, i, given, wanted, std::move(text)});
+        const LocationScope at(declared.location);
+        inputs[i] = input(declared.name, wanted.dtype, *shape);
+        continue;
+      }
+      all = false;
+      mistakes_.add(*place.use, std::move(text));
     }
     return all;
   }
 
   // Applies a block once; its results, or nothing when something is broken.
-  std::vector<Expr> enter(const Block& block, Scope& scope, const std::vector<Expr>& inputs,
+  std::vector<Expr> enter(const Node& node, Scope& scope, std::vector<Expr> inputs,
                           const Place& place, const Scope* shared) {
-    const Body& body = block.body;
-    if (!fit(block, inputs, place)) return {};
+    const Body& body = node.block->body;
+    if (!fit(*node.block, node, inputs, place)) return {};
     scope.inputs = inputs;
     add_params(body, scope, place, shared);
     add_nodes(body, scope, place);

@@ -6,11 +6,12 @@
 // wrong for every length, `(4, length)` times `(64, 8)` may be meant for length 64.
 
 #include <algorithm>
-#include <limits>
+#include <deque>
 #include <set>
 #include <string>
 
 #include "fovea/graph/model/instance.h"
+#include "fovea/graph/model/open_sizes.h"
 
 namespace fovea::model {
 
@@ -129,56 +130,97 @@ class Search {
 /// Builds with stand-ins, and what comes of it.
 class OpenCheck {
  public:
-  OpenCheck(const Description& description, const DimValues& dims,
-            const std::optional<DType>& dtype, Mistakes& mistakes)
+  OpenCheck(const Description& description, const OpenSizes& sizes, const DimValues& dims,
+            const std::optional<DType>& dtype, bool keep, Mistakes& mistakes)
       : d_(description),
+        sizes_(sizes),
         dims_(dims),
         dtype_(dtype),
+        keep_(keep),
         mistakes_(mistakes),
         count_(dims.unbound().size()) {}
 
-  void run() {
-    std::vector<std::int64_t> distinct;
-    for (std::size_t i = 0; i < count_; ++i) {
-      distinct.push_back(720 * kPrimes[i % std::size(kPrimes)]);
-    }
-    build_with(distinct);
-    build_with(std::vector<std::int64_t>(count_, 720));
-    build_with(std::vector<std::int64_t>(count_, 1));
+  OpenInstances run() {
+    for (std::size_t i = 0; i < 2; ++i) build_with(sizes_.choice(i));
+    build_with(dims_.with(std::vector<std::int64_t>(count_, 720)));
+    build_with(dims_.with(std::vector<std::int64_t>(count_, 1)));
     try_likely_sizes();
     for (const auto& [node, refusals] : refusals_) {
-      if (accepted_.contains(node)) continue;
-      if (Search(refusals).finds()) continue;
-      for (const Diagnostic& diagnostic : refusals.front()->mistakes.sorted()) {
-        mistakes_.add(node->at, without_stand_ins(diagnostic.text), diagnostic.op);
-      }
+      if (accepted_.contains(node) || Search(refusals).finds()) continue;
+      const std::vector<const Refusal*>& first = first_[node];
+      report(refusals.front()->mistakes, (first.empty() ? refusals : first).back()->mistakes);
     }
+    compare_mismatches();
+    for (std::size_t i = 0; i < runs_.size(); ++i) {
+      report(runs_[i].mistakes, runs_[i == 0 ? 1 : i == 1 ? 0 : i].mistakes);
+    }
+    return {std::move(runs_[0].instance), std::move(runs_[1].instance)};
   }
 
  private:
-  static constexpr std::int64_t kPrimes[] = {7, 11, 13, 17, 19, 23, 29, 31};
   static constexpr std::size_t kMostLikely = 16;
 
-  void build_with(const std::vector<std::int64_t>& sizes) {
-    runs_.push_back(std::make_unique<Instance>(build(d_, dims_.with(sizes), dtype_, mistakes_)));
-    const Instance& instance = *runs_.back();
-    accepted_.insert(instance.accepted.begin(), instance.accepted.end());
-    for (const Refusal& refusal : instance.refusals) {
+  struct Run {
+    std::unique_ptr<Instance> instance;
+    Mistakes mistakes;
+  };
+
+  void build_with(const DimValues& dims) {
+    Run& run = runs_.emplace_back();
+    run.instance = std::make_unique<Instance>(build(d_, dims, dtype_, run.mistakes));
+    accepted_.insert(run.instance->accepted.begin(), run.instance->accepted.end());
+    std::set<const Node*> seen;
+    for (const Refusal& refusal : run.instance->refusals) {
       refusals_[refusal.node].push_back(&refusal);
+      if (seen.insert(refusal.node).second && runs_.size() <= 2) {
+        first_[refusal.node].push_back(&refusal);
+      }
+    }
+    if (runs_.size() > 2 || !keep_) {  // large, and not looked at
+      run.instance->scope = {};
+      run.instance->outputs.clear();
     }
   }
 
-  // `n=5040` becomes `n`: the reader has never said 5040.
-  std::string without_stand_ins(std::string text) const {
-    for (std::uint32_t dim : dims_.unbound()) {
-      const std::string& name = d_.dims[dim].name;
-      for (std::size_t at = 0; (at = text.find(name + "=", at)) != text.npos;) {
-        at += name.size();
-        const std::size_t end = text.find_first_not_of("0123456789", at + 1);
-        text.erase(at, std::min(end, text.size()) - at);
+  // An extent that a block refuses for both choices, and that is the same in both, does not depend
+  // on them.
+  void compare_mismatches() {
+    const std::vector<Mismatch>& others = runs_[1].instance->mismatches;
+    Mistakes first, second;
+    for (const Mismatch& one : runs_[0].instance->mismatches) {
+      const auto other = std::ranges::find_if(others, [&](const Mismatch& found) {
+        return found.node == one.node && found.input == one.input;
+      });
+      if (other == others.end()) continue;
+      for (std::int64_t axis = 0; axis < one.given.shape.rank(); ++axis) {
+        const std::int64_t given = one.given.shape[axis], wanted = one.wanted.shape[axis];
+        if (given == wanted || given != other->given.shape[axis] ||
+            wanted != other->wanted.shape[axis]) {
+          continue;
+        }
+        first.add(one.node->at, one.text);
+        second.add(one.node->at, other->text);
+        break;
       }
     }
-    return text;
+    report(first, second);
+  }
+
+  // Mistakes that were found with one choice of stand-ins, in the words of both: the reader has
+  // never said 5040. What differs in numbers only is one mistake.
+  void report(const Mistakes& mistakes, const Mistakes& others) {
+    for (const Mistakes::Found& one : mistakes.found()) {
+      const std::string skeleton = without_numbers(one.diagnostic.text);
+      if (!reported_.emplace(one.order, skeleton).second) continue;
+      const auto other = std::ranges::find_if(others.found(), [&](const Mistakes::Found& found) {
+        return found.order == one.order && without_numbers(found.diagnostic.text) == skeleton;
+      });
+      const std::string& text = one.diagnostic.text;
+      Mistakes::Found named = one;
+      named.diagnostic.text =
+          sizes_.text(text, other == others.found().end() ? text : other->diagnostic.text);
+      mistakes_.add(named);
+    }
   }
 
   // Sizes that refused ops have met elsewhere: behind an op that wants `length` to be 64, the rest
@@ -196,26 +238,31 @@ class OpenCheck {
         if (++tries > kMostLikely) return;
         std::vector<std::int64_t> sizes(count_, 720);
         sizes[dim] = size;
-        build_with(sizes);
+        build_with(dims_.with(sizes));
       }
     }
   }
 
   const Description& d_;
+  const OpenSizes& sizes_;
   const DimValues& dims_;
   const std::optional<DType>& dtype_;
+  bool keep_;
   Mistakes& mistakes_;
   std::size_t count_;
-  std::vector<std::unique_ptr<Instance>> runs_;
+  std::deque<Run> runs_;
   std::set<const Node*> accepted_;
   std::map<const Node*, std::vector<const Refusal*>> refusals_;
+  std::map<const Node*, std::vector<const Refusal*>> first_;  // of each of the two choices
+  std::set<std::pair<std::size_t, std::string>> reported_;
 };
 
 }  // namespace
 
-void check_open(const Description& description, const DimValues& dims,
-                const std::optional<DType>& dtype, Mistakes& mistakes) {
-  OpenCheck(description, dims, dtype, mistakes).run();
+OpenInstances check_open(const Description& description, const OpenSizes& sizes,
+                         const DimValues& dims, const std::optional<DType>& dtype, bool keep,
+                         Mistakes& mistakes) {
+  return OpenCheck(description, sizes, dims, dtype, keep, mistakes).run();
 }
 
 }  // namespace fovea::model

@@ -106,6 +106,7 @@ Declaration Reader::declaration(const JsonValue& member, bool is_param, bool in_
   Declaration result;
   result.name = member.key();
   result.at = member;
+  result.location = Location(member.place());
   result.dtype = d_.dtype;
   result.broken = true;
   if (!is_object(member)) return result;

@@ -51,6 +51,7 @@ struct Init {
 struct Declaration {
   std::string name;
   JsonValue at;
+  Location location;
   std::vector<Size> shape;
   DType dtype = f32;
   JsonValue value;  ///< nested arrays, or absent
@@ -97,6 +98,7 @@ struct Block;
 struct Node {
   std::string name;
   JsonValue at;
+  Location location;  ///< `at` as a text, for every expression that it makes
   const OpType* op = nullptr;
   const Block* block = nullptr;
   std::vector<Operand> inputs;  ///< in the order of the op's or block's inputs

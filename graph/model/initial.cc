@@ -88,16 +88,18 @@ Tensor stated_value(const Declaration& input, const TensorSpec& spec) {
   return value.reshape(spec.shape);
 }
 
+void require_fit(const TensorSpec& given, const TensorSpec& required) {
+  const bool convertible = is_float(given.dtype) && is_float(required.dtype);
+  if (given.shape == required.shape && (given.dtype == required.dtype || convertible)) return;
+  const bool transposed = given.shape.rank() == 2 && required.shape.rank() == 2 &&
+                          given.shape[0] == required.shape[1] &&
+                          given.shape[1] == required.shape[0] && given.shape != required.shape;
+  fail("", "the array is {}; {} is required{}", to_string(given), to_string(required),
+       transposed ? "; is it transposed?" : "");
+}
+
 Tensor fitted(const Tensor& array, const TensorSpec& spec) {
-  const bool convertible = is_float(array.dtype()) && is_float(spec.dtype);
-  if (array.shape() != spec.shape || (array.dtype() != spec.dtype && !convertible)) {
-    const Shape& shape = array.shape();
-    const bool transposed = shape.rank() == 2 && spec.shape.rank() == 2 &&
-                            shape[0] == spec.shape[1] && shape[1] == spec.shape[0] &&
-                            shape != spec.shape;
-    fail("", "the array is {}; {} is required{}", to_string(spec_of(array)), to_string(spec),
-         transposed ? "; is it transposed?" : "");
-  }
+  require_fit(spec_of(array), spec);
   return array.dtype() == spec.dtype ? array : array.astype(spec.dtype);
 }
 

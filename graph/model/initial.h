@@ -15,6 +15,9 @@ Tensor drawn_value(const TensorSpec& spec, Key key);
 
 /// The `value` of an input. Throws Error, placed, unless it has this shape.
 Tensor stated_value(const Declaration& input, const TensorSpec& spec);
+/// Throws Error, text alone, unless an array of spec `given` can be used where `required` stands:
+/// shapes are equal, and so are dtypes, but floats of another width are converted.
+void require_fit(const TensorSpec& given, const TensorSpec& required);
 /// An array of a file: floats of another width are converted. Throws Error, text alone, for any
 /// other difference.
 Tensor fitted(const Tensor& array, const TensorSpec& spec);

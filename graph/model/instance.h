@@ -1,6 +1,7 @@
 // A description with sizes for its dims: expressions, ready to be computed.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -45,6 +46,12 @@ class DimValues {
 
   /// Whether some size is a stand-in.
   bool stands_in() const { return stands_in_; }
+  /// Whether a value is open, a stand-in, or computed from one of those.
+  bool open(const DimExpression& expression) const;
+
+  const Description& description() const { return *d_; }
+  /// Of a dim, by its place in the description; nothing if it has none.
+  std::optional<std::int64_t> value(std::uint32_t dim) const { return values_[dim]; }
 
   /// Whether the model has all dims that the expression names; reports those that it lacks. Only
   /// then may the expression be evaluated.
@@ -99,12 +106,23 @@ struct Refusal {
   Mistakes mistakes;
 };
 
+/// An input of a block whose extents differ from those that it declares, under stand-ins: where an
+/// extent that differs does not depend on these, it is a mistake.
+struct Mismatch {
+  const Node* node;
+  std::size_t input;
+  TensorSpec given, wanted;
+  std::string text;
+};
+
 struct Instance {
   std::vector<Leaf> inputs, params;
   std::vector<std::pair<std::string, Expr>> outputs;  ///< a null Expr if broken
   Scope scope;
   std::vector<Refusal> refusals;
+  std::vector<Mismatch> mismatches;
   std::vector<const Node*> accepted;  ///< nodes that were applied
+  bool open_repeats = false;  ///< a number of repetitions is a stand-in, so which params there are
 };
 
 /// Limits of a model after expansion.
@@ -119,8 +137,15 @@ Instance build(const Description& description, const DimValues& dims,
 /// there is none.
 Expr find_value(const Description& description, const Instance& instance, std::string_view name);
 
-/// Everything that is wrong with a model whatever the sizes of its unbound dims will be.
-void check_open(const Description& description, const DimValues& dims,
-                const std::optional<DType>& dtype, Mistakes& mistakes);
+class OpenSizes;
+
+/// The two instances with stand-ins for dims that are open, for whoever wants to look further.
+using OpenInstances = std::array<std::unique_ptr<Instance>, 2>;
+
+/// Everything that is wrong with a model whatever the sizes of its unbound dims will be. Unless
+/// `keep`, the instances have only their params.
+OpenInstances check_open(const Description& description, const OpenSizes& sizes,
+                         const DimValues& dims, const std::optional<DType>& dtype, bool keep,
+                         Mistakes& mistakes);
 
 }  // namespace fovea::model

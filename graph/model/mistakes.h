@@ -15,6 +15,11 @@ namespace fovea::model {
 
 class Mistakes {
  public:
+  struct Found {
+    std::size_t order;  ///< of the place in the file
+    Diagnostic diagnostic;
+  };
+
   /// At a value of the file. The same text at the same place is kept once: a block is read once
   /// and applied often.
   void add(const JsonValue& at, std::string text, std::string_view op = {});
@@ -34,14 +39,12 @@ class Mistakes {
   std::vector<Diagnostic> sorted() const;
   void throw_if_any() const;
   void append(const Mistakes& other);
+  void add(const Found& one) { keep(one.order, one.diagnostic); }
+  const std::vector<Found>& found() const { return found_; }
 
  private:
   // What a hostile file may make us remember.
   static constexpr std::size_t kMost = 20000;
-  struct Found {
-    std::size_t order;
-    Diagnostic diagnostic;
-  };
   void keep(std::size_t order, Diagnostic diagnostic);
 
   std::vector<Found> found_;

@@ -130,6 +130,7 @@ void Reader::resolve(const JsonValue& object, Body& body) {
 Node Reader::node(const JsonValue& value) {
   Node node;
   node.at = value;
+  node.location = Location(value.place());
   node.broken = true;
   if (!is_object(value)) return node;
   const std::size_t before = mistakes_.size();
