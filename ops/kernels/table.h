@@ -56,11 +56,18 @@ struct BiasTask {
   std::int64_t queries_begin, queries_end, keys_begin, keys_end;
 };
 
-/// Tiles of c that matrix products are split into: rows, a multiple of every tile of registers, and
-/// columns.
-inline constexpr std::int64_t kGemmRows = 120;
+/// Matrix products: rows of a tile of c at most, depth of a block of k, columns of a panel of b (a
+/// virtual vector), and elements between rows of a copied block of a: no two of eight rows fall
+/// into one set of a cache.
+inline constexpr std::int64_t kGemmRows = 240, kGemmDepth = 256;
 template <class T>
-inline constexpr std::int64_t kGemmColumns = 512 / static_cast<std::int64_t>(sizeof(T));
+inline constexpr std::int64_t kGemmPanel = 64 / static_cast<std::int64_t>(sizeof(T));
+template <class T>
+inline constexpr std::int64_t kGemmStride = kGemmDepth + kGemmPanel<T>;
+
+struct GemmTile {
+  std::int64_t row, rows, column, columns;
+};
 
 template <class T>
 struct Loops {
@@ -85,10 +92,14 @@ struct Loops {
   void (*attention_bias)(const AttentionProblem<T>&, const AttentionGradient<T>&, const BiasTask&,
                          void* scratch) = nullptr;
 
-  /// Bytes of scratch for one tile, and the tile whose first element is given.
-  std::size_t (*gemm_scratch)(const GemmProblem<T>&) = nullptr;
-  void (*gemm_tile)(const GemmProblem<T>&, std::int64_t first_row, std::int64_t first_column,
-                    void* scratch) = nullptr;
+  /// One tile, whose column is a multiple of kGemmPanel. Scratch: kGemmRows × kGemmStride elements
+  /// for a and, unless b is packed, kGemmDepth × the tile's columns in whole panels.
+  void (*gemm_tile)(const GemmProblem<T>&, const GemmTile&, void* scratch) = nullptr;
+  /// The same for few rows, of c and b by rows, in the same scratch.
+  void (*gemm_rows)(const GemmProblem<T>&, const GemmTile&, void* scratch) = nullptr;
+  /// Packs columns [column, column + columns) of b, `column` a multiple of kGemmPanel.
+  void (*gemm_pack_b)(const GemmProblem<T>&, std::int64_t column, std::int64_t columns,
+                      T* packed) = nullptr;
 
   RowsFunction<T> softmax_rows = nullptr, log_softmax_rows = nullptr, logsumexp_rows = nullptr,
                   sum_rows = nullptr;

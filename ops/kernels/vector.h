@@ -161,6 +161,17 @@ inline constexpr int kRegisterLanes = 1;
 
 #endif
 
+// The same value, which the compiler takes for a new one: it is computed here, once, and kept in a
+// register. (g++ folds a broadcast into each of its uses as a memory operand, which is loaded anew
+// for each.)
+template <class T>
+FOVEA_INLINE Register<T> in_register(Register<T> x) {
+#ifdef __AVX512F__
+  asm("" : "+v"(x.data));
+#endif
+  return x;
+}
+
 // ---- The vector
 // ---------------------------------------------------------------------------------------------------
 

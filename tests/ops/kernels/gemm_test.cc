@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <optional>
@@ -41,7 +42,7 @@ void run(std::int64_t m, std::int64_t n, std::int64_t k, const Matrix<T>& a, con
 
 TEST_CASE_TEMPLATE("gemm agrees with the definition", T, float, double) {
   std::mt19937 random(1);
-  const std::vector<std::int64_t> extents{0, 1, 2, 7, 16, 33, 121, 130, 260};
+  const std::vector<std::int64_t> extents{0, 1, 2, 7, 16, 33, 121, 130, 260, 300};
   const auto pick = [&] { return extents[random() % extents.size()]; };
   for (int round = 0; round < rounds(150); ++round) {
     const std::int64_t m = pick(), n = pick(), k = round % 10 == 0 ? 700 : pick();
@@ -92,6 +93,82 @@ TEST_CASE_TEMPLATE("gemm gives the same bits on any number of threads", T, float
     CHECK(same_bits(first, c.values));
   }
   set_num_threads(before);
+}
+
+// Marks each element that it is called for, and adds one to it.
+template <class T>
+struct Marks {
+  MatrixView<T> c;
+  std::vector<int> counts;
+  std::int64_t columns;
+
+  GemmEpilogue epilogue() {
+    return {[](const void* self, std::int64_t row, std::int64_t rows, std::int64_t column,
+               std::int64_t width) {
+              auto& marks = *static_cast<Marks*>(const_cast<void*>(self));
+              REQUIRE(rows > 0);
+              REQUIRE(width > 0);
+              for (std::int64_t i = row; i < row + rows; ++i) {
+                for (std::int64_t j = column; j < column + width; ++j) {
+                  ++marks.counts[static_cast<std::size_t>(i * marks.columns + j)];
+                  marks.c.data[i * marks.c.row + j * marks.c.column] += T(1);
+                }
+              }
+            },
+            this};
+  }
+};
+
+// The shapes cross every way in which products are cut: few rows, few columns, one tile, several,
+// b packed for all of them, and in parts.
+TEST_CASE_TEMPLATE(
+    "gemm gives the same bits with b packed, and calls the epilogue for each element once", T,
+    float, double) {
+  struct Extents {
+    std::int64_t m, n, k;
+  };
+  std::mt19937 random(5);
+  for (const auto& [m, n, k] : std::vector<Extents>{{1, 1, 3},
+                                                    {1, 700, 300},
+                                                    {5, 4500, 9},
+                                                    {300, 3, 70},
+                                                    {64, 64, 64},
+                                                    {100, 130, 600},
+                                                    {500, 600, 257},
+                                                    {250, 1100, 2100},
+                                                    {7, 40, 0}}) {
+    CAPTURE(m);
+    CAPTURE(n);
+    CAPTURE(k);
+    const Matrix<T> a(m, k, 0, random), b(k, n, random() % 3, random);
+    Matrix<T> c(m, n, 0, random);
+    std::optional<std::vector<T>> first;
+    for_each_isa([&](Isa isa) {
+      if (!fuses(isa) && m * n * k > 1'000'000) return;  // slow, and no other code
+      run(m, n, k, a, b, c);
+      const std::vector<T> expected = c.values;
+      GemmProblem<T> problem{m, n, k, a.view(), b.view(), c.view()};
+      Scratch packed(gemm_packed_bytes<T>(n, k));
+      gemm_pack_b(problem, static_cast<T*>(packed.data()));
+      for (const bool use_packed : {false, true}) {
+        Marks<T> marks{c.view(), std::vector<int>(static_cast<std::size_t>(m * n)), n};
+        problem.packed_b = use_packed ? static_cast<const T*>(packed.data()) : nullptr;
+        problem.epilogue = marks.epilogue();
+        Scratch scratch(gemm_scratch(problem, num_threads()));
+        gemm(problem, scratch.data(), num_threads());
+        CHECK(std::all_of(marks.counts.begin(), marks.counts.end(), [](int x) { return x == 1; }));
+        bool same = true;
+        for (std::int64_t i = 0; i < m * n; ++i) {
+          const auto at = static_cast<std::size_t>(i / n * c.row + i % n * c.column);
+          same = same && c.values[at] == expected[at] + T(1);
+        }
+        CHECK(same);
+      }
+      if (!fuses(isa)) return;
+      if (first) CHECK(same_bits(*first, expected));
+      first = expected;
+    });
+  }
 }
 
 TEST_CASE_TEMPLATE("gemm carries NaN and infinity as the formula does", T, float, double) {
