@@ -19,17 +19,17 @@ struct TanhMap {
   }
 };
 
-// As the formula says it, the exponentials first.
 struct SigmoidMap {
   template <class T>
   static void map(std::int64_t n, const T* x, T* y) {
-    std::array<T, detail::kMostMapped> e;
-    for (std::int64_t i = 0; i < n; ++i) e[static_cast<std::size_t>(i)] = -std::abs(x[i]);
-    detail::functions<T>().exp(n, e.data(), e.data());
-    for (std::int64_t i = 0; i < n; ++i) {
-      const T ei = e[static_cast<std::size_t>(i)];
-      y[i] = (x[i] < T(0) ? ei : T(1)) / (T(1) + ei);
-    }
+    detail::functions<T>().sigmoid(n, x, y);
+  }
+};
+
+struct ErfMap {
+  template <class T>
+  static void map(std::int64_t n, const T* x, T* y) {
+    detail::functions<T>().erf(n, x, y);
   }
 };
 
@@ -52,6 +52,9 @@ TileKernel Tanh::tile_kernel(std::span<const DType> in) const {
 }
 TileKernel Sigmoid::tile_kernel(std::span<const DType> in) const {
   return detail::map_kernel<SigmoidMap>(in[0]);
+}
+TileKernel Erf::tile_kernel(std::span<const DType> in) const {
+  return detail::map_kernel<ErfMap>(in[0]);
 }
 TileKernel Silu::tile_kernel(std::span<const DType> in) const {
   return detail::map_kernel<SiluMap>(in[0]);

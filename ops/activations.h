@@ -47,6 +47,7 @@ struct Erf : Unary<Erf> {
   T formula(T x) const {
     return math::erf(x);
   }
+  TileKernel tile_kernel(std::span<const DType> in) const;
   Expr derivative(const Expr& x, const Expr& y) const;
   static std::vector<Sample<Erf>> samples();
   static std::vector<Reject<Erf>> rejects();

@@ -26,9 +26,21 @@ void map_tanh(std::int64_t n, const T* x, T* y) {
 }
 
 template <class T>
+void map_erf(std::int64_t n, const T* x, T* y) {
+  map(n, x, y, [](const Vec<T>& v) { return erf(v); });
+}
+
+template <class T>
+void map_sigmoid(std::int64_t n, const T* x, T* y) {
+  map(n, x, y, [](const Vec<T>& v) { return sigmoid(v); });
+}
+
+template <class T>
 void add(Loops<T>& loops) {
   loops.exp = map_exp<T>;
   loops.tanh = map_tanh<T>;
+  loops.erf = map_erf<T>;
+  loops.sigmoid = map_sigmoid<T>;
 }
 
 }  // namespace

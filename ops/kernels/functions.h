@@ -1,6 +1,8 @@
 // Elementary functions on the virtual vector.
 #pragma once
 
+#include <cstddef>
+
 #include "fovea/ops/kernels/vector.h"
 
 namespace fovea::kernels::FOVEA_ISA_NAMESPACE {
@@ -65,8 +67,7 @@ FOVEA_INLINE Vec<T> exp(const Vec<T>& x) {
   Vec<T> y = broadcast(C::q[degree]);
 #pragma GCC unroll 16
   for (int i = degree - 1; i >= 0; --i) y = fma(y, r, broadcast(C::q[i]));
-  y = fma(y, r, broadcast(T(1)));
-  y = fma(y, r, broadcast(T(1)));
+  y = broadcast(T(1)) + fma(y, r * r, r);  // only the sum's rounding counts
   return scale_by_power_of_two(y, n);
 }
 
@@ -91,6 +92,7 @@ FOVEA_INLINE Vec<double> tanh_remainder(const Vec<double>& x) {
   return p / q * z * x;
 }
 
+// Within 2 units in the last place.
 template <class T>
 FOVEA_INLINE Vec<T> tanh(const Vec<T>& x) {
   const Vec<T> zero = broadcast(T(0)), one = broadcast(T(1)), two = broadcast(T(2));
@@ -99,6 +101,104 @@ FOVEA_INLINE Vec<T> tanh(const Vec<T>& x) {
   const Vec<T> large = one - two / (exp(magnitude + magnitude) + one);
   const Vec<T> small = magnitude + tanh_remainder(magnitude);
   const Vec<T> y = select(magnitude < broadcast(T(0.625)), small, large);
+  return select(negative, -y, y);
+}
+
+// 1 / (1 + e^−x) within 2 units in the last place, by the exponential that does not overflow.
+template <class T>
+FOVEA_INLINE Vec<T> sigmoid(const Vec<T>& x) {
+  const Vec<T> one = broadcast(T(1));
+  const Mask<T> negative = x < broadcast(T(0));
+  const Vec<T> e = exp(min(-x, x));
+  return select(negative, e, one) / (one + e);
+}
+
+// c[0] + c[1] x + c[2] x² + …
+template <class T, std::size_t kCount>
+FOVEA_INLINE Vec<T> polynomial(const T (&c)[kCount], const Vec<T>& x) {
+  Vec<T> y = broadcast(c[kCount - 1]);
+#pragma GCC unroll 16
+  for (int i = static_cast<int>(kCount) - 2; i >= 0; --i) y = fma(y, x, broadcast(c[i]));
+  return y;
+}
+
+// erf |x| as N. Juffa's erff: x + x p(x²) near 0, 1 − e^(x q(x) − x) elsewhere.
+FOVEA_INLINE Vec<float> erf_magnitude(const Vec<float>& x) {
+  constexpr float p[] = {1.28379166e-1f,  -3.76125336e-1f, 1.12819925e-1f,
+                         -2.67681349e-2f, 4.99119423e-3f,  -5.96761703e-4f};
+  constexpr float q[] = {-1.28717512e-1f, -6.34846687e-1f, -1.06777877e-1f, 2.42546219e-2f,
+                         -3.88396438e-3f, 3.83197126e-4f,  -1.72853470e-5f};
+  const Vec<float> a = min(broadcast(4.0f), x);  // erf 4 is 1, and a NaN stays
+  const Vec<float> small = fma(polynomial(p, a * a), a, a);
+  const Vec<float> large = broadcast(1.0f) - exp(fma(polynomial(q, a), a, -a));
+  return select(a < broadcast(0.927734375f), small, large);
+}
+
+// erf |x| as fdlibm's s_erf.c (Sun Microsystems, 1993): rational functions of x², |x| − 1 and 1/x².
+FOVEA_INLINE Vec<double> erf_magnitude(const Vec<double>& x) {
+  constexpr double pp[] = {1.28379167095512558561e-01, -3.25042107247001499370e-01,
+                           -2.84817495755985104766e-02, -5.77027029648944159157e-03,
+                           -2.37630166566501626084e-05};
+  constexpr double qq[] = {1,
+                           3.97917223959155352819e-01,
+                           6.50222499887672944485e-02,
+                           5.08130628187576562776e-03,
+                           1.32494738004321644526e-04,
+                           -3.96022827877536812320e-06};
+  constexpr double erx = 8.45062911510467529297e-01;
+  constexpr double pa[] = {-2.36211856075265944077e-03, 4.14856118683748331666e-01,
+                           -3.72207876035701323847e-01, 3.18346619901161753674e-01,
+                           -1.10894694282396677476e-01, 3.54783043256182359371e-02,
+                           -2.16637559486879084300e-03};
+  constexpr double qa[] = {1,
+                           1.06420880400844228286e-01,
+                           5.40397917702171048937e-01,
+                           7.18286544141962662868e-02,
+                           1.26171219808761642112e-01,
+                           1.36370839120290507362e-02,
+                           1.19844998467991074170e-02};
+  constexpr double ra[] = {-9.86494403484714822705e-03, -6.93858572707181764372e-01,
+                           -1.05586262253232909814e+01, -6.23753324503260060396e+01,
+                           -1.62396669462573470355e+02, -1.84605092906711035994e+02,
+                           -8.12874355063065934246e+01, -9.81432934416914548592e+00};
+  constexpr double sa[] = {1,
+                           1.96512716674392571292e+01,
+                           1.37657754143519042600e+02,
+                           4.34565877475229228821e+02,
+                           6.45387271733267880336e+02,
+                           4.29008140027567833386e+02,
+                           1.08635005541779435134e+02,
+                           6.57024977031928170135e+00,
+                           -6.04244152148580987438e-02};
+  constexpr double rb[] = {-9.86494292470009928597e-03, -7.99283237680523006574e-01,
+                           -1.77579549177547519889e+01, -1.60636384855821916062e+02,
+                           -6.37566443368389627722e+02, -1.02509513161107724954e+03,
+                           -4.83519191608651397019e+02};
+  constexpr double sb[] = {1,
+                           3.03380607434824582924e+01,
+                           3.25792512996573918826e+02,
+                           1.53672958608443695994e+03,
+                           3.19985821950859553908e+03,
+                           2.55305040643316442583e+03,
+                           4.74528541206955367215e+02,
+                           -2.24409524465858183362e+01};
+  const Vec<double> one = broadcast(1.0), z = x * x, s = x - one;
+  const Vec<double> a = max(one, min(broadcast(6.0), x)), w = one / (a * a);  // erf 6 is 1
+  const Mask<double> far = broadcast(1.0 / 0.35) < a;
+  const Vec<double> r = select(far, polynomial(rb, w), polynomial(ra, w));
+  const Vec<double> q = select(far, polynomial(sb, w), polynomial(sa, w));
+  const Vec<double> tail = one - exp(r / q - broadcast(0.5625) - a * a) / a;
+  const Vec<double> middle = broadcast(erx) + polynomial(pa, s) / polynomial(qa, s);
+  const Vec<double> near = fma(polynomial(pp, z) / polynomial(qq, z), x, x);
+  const Vec<double> y = select(x < broadcast(1.25), middle, tail);
+  return select(x < broadcast(0.84375), near, select(x == x, y, x));
+}
+
+// Within 2 units in the last place.
+template <class T>
+FOVEA_INLINE Vec<T> erf(const Vec<T>& x) {
+  const Mask<T> negative = x < broadcast(T(0));
+  const Vec<T> y = erf_magnitude(select(negative, -x, x));
   return select(negative, -y, y);
 }
 

@@ -22,9 +22,16 @@ FOVEA_INLINE void along(const T* x, std::int64_t begin, std::int64_t end, const 
 // NaN elements may be left out: they come up again in the sum.
 template <class T>
 T max_of(const T* x, std::int64_t n) {
-  Vec<T> most = broadcast(-kInfinity<T>);
-  along(x, 0, n, [&](const Vec<T>& v, std::int64_t) { most = max(v, most); });
-  return max_lanes(most);
+  constexpr std::int64_t kChains = 4, kStep = kChains * kLanes<T>;
+  Vec<T> most[kChains];
+  for (auto& m : most) m = broadcast(-kInfinity<T>);
+  std::int64_t i = 0;
+  for (; i + kStep <= n; i += kStep) {
+#pragma GCC unroll 4
+    for (std::int64_t c = 0; c < kChains; ++c) most[c] = max(load(x + i + c * kLanes<T>), most[c]);
+  }
+  along(x, i, n, [&](const Vec<T>& v, std::int64_t) { most[0] = max(v, most[0]); });
+  return max_lanes(max(max(most[0], most[1]), max(most[2], most[3])));
 }
 
 // Σ exp(x − shift), of blocks that are added up in f64. The exponentials go to y unless it is null.

@@ -71,7 +71,7 @@ struct GemmTile {
 
 template <class T>
 struct Loops {
-  MapFunction<T> exp = nullptr, tanh = nullptr;
+  MapFunction<T> exp = nullptr, tanh = nullptr, erf = nullptr, sigmoid = nullptr;
 
   /// Bytes of scratch for one panel of queries.
   std::size_t (*attention_forward_scratch)(const AttentionProblem<T>&) = nullptr;

@@ -273,7 +273,9 @@ template <class T, class F>
 FOVEA_INLINE T fold_lanes(const Vec<T>& x, const F& f) {
   T lanes[kLanes<T>];
   store(lanes, x);
+#pragma GCC unroll 4
   for (int n = kLanes<T> / 2; n > 0; n /= 2) {
+#pragma GCC unroll 8
     for (int i = 0; i < n; ++i) lanes[i] = f(lanes[i], lanes[i + n]);
   }
   return lanes[0];

@@ -70,6 +70,38 @@ TEST_CASE_TEMPLATE("tanh over the full range", T, float, double) {
   check_function<T>(&Loops<T>::tanh, arguments<T>(-1, 1), 2.0, truth);
 }
 
+TEST_CASE_TEMPLATE("erf over the full range", T, float, double) {
+  const auto truth = [](long double x) { return std::erf(x); };
+  check_function<T>(&Loops<T>::erf, arguments<T>(-7, 7), 2.0, truth);
+  check_function<T>(&Loops<T>::erf, arguments<T>(-1.5, 1.5), 2.0, truth);
+}
+
+TEST_CASE_TEMPLATE("sigmoid over the full range", T, float, double) {
+  const T reach = sizeof(T) == 4 ? T(110) : T(760);
+  const auto truth = [](long double x) { return 1 / (1 + std::exp(-x)); };
+  check_function<T>(&Loops<T>::sigmoid, arguments<T>(-reach, reach), 2.0, truth);
+  check_function<T>(&Loops<T>::sigmoid, arguments<T>(-8, 8), 2.0, truth);
+}
+
+// Every 997th f32 there is, of either sign.
+TEST_CASE("f32 functions of numbers of every size") {
+  std::vector<float> x;
+  for (std::uint64_t bits = 0; bits < std::uint64_t{1} << 32; bits += 997) {
+    const auto value = __builtin_bit_cast(float, static_cast<std::uint32_t>(bits));
+    if (!std::isnan(value) && x.size() < static_cast<std::size_t>(rounds(5'000'000)))
+      x.push_back(value);
+  }
+  const auto check = [&](MapFunction<float> Loops<float>::*member, auto truth) {
+    check_function<float>(member, x, 2.0, [&](long double v) {
+      return static_cast<long double>(truth(static_cast<double>(v)));
+    });
+  };
+  check(&Loops<float>::exp, [](double v) { return std::exp(v); });
+  check(&Loops<float>::tanh, [](double v) { return std::tanh(v); });
+  check(&Loops<float>::erf, [](double v) { return std::erf(v); });
+  check(&Loops<float>::sigmoid, [](double v) { return 1 / (1 + std::exp(-v)); });
+}
+
 TEST_CASE_TEMPLATE("lengths that are no multiple of the vector", T, float, double) {
   for_each_isa([](Isa) {
     for (std::int64_t n = 0; n < 40; ++n) {
