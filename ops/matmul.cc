@@ -68,7 +68,7 @@ class Batch {
     }
   }
 
-  void run(Context& context) const {
+  void run(Context& context, const detail::MatmulEpilogue& epilogue) const {
     std::int64_t batches = 1;
     for (std::size_t i = 0; i < count_; ++i) batches *= axes_[i].extent;
     const int slots = num_threads();
@@ -80,10 +80,10 @@ class Batch {
     const bool small = one_.m * one_.n <= kSmall / std::max<std::int64_t>(1, one_.k);
     if (batches > 1 && small) {
       parallel_for(batches, [&](std::int64_t i, int slot) {
-        kernels::gemm(at(i), scratch + static_cast<std::size_t>(slot) * bytes, 1);
+        product(i, epilogue, scratch + static_cast<std::size_t>(slot) * bytes, 1);
       });
     } else {
-      for (std::int64_t i = 0; i < batches; ++i) kernels::gemm(at(i), scratch, slots);
+      for (std::int64_t i = 0; i < batches; ++i) product(i, epilogue, scratch, slots);
     }
   }
 
@@ -102,6 +102,24 @@ class Batch {
       }
     }
     axes_[count_++] = axis;
+  }
+
+  void product(std::int64_t batch, const detail::MatmulEpilogue& epilogue, void* scratch,
+               int slots) const {
+    struct Below {  // rows are counted over all products
+      const detail::MatmulEpilogue* epilogue;
+      std::int64_t first;
+    } const below{&epilogue, batch * one_.m};
+    kernels::GemmProblem<T> problem = at(batch);
+    if (epilogue.run) {
+      problem.epilogue = {[](const void* self, std::int64_t row, std::int64_t rows,
+                             std::int64_t column, std::int64_t columns) {
+                            const auto& b = *static_cast<const Below*>(self);
+                            b.epilogue->run(b.epilogue->self, b.first + row, rows, column, columns);
+                          },
+                          &below};
+    }
+    kernels::gemm(problem, scratch, slots);
   }
 
   kernels::GemmProblem<T> at(std::int64_t batch) const {
@@ -203,19 +221,15 @@ void detail::matmul(Context& context, const Matmul& op, const Tensor& a, const T
   if (y.numel() == 0) return;
   if (a.numel() == 0) {  // sums of nothing, at no address
     std::memset(y.mutable_raw(), 0, y.nbytes());
+    const std::int64_t columns = b.rank() == 1 ? 1 : y.shape()[-1].value();
+    if (extras.epilogue.run) {
+      extras.epilogue.run(extras.epilogue.self, 0, y.numel() / columns, 0, columns);
+    }
   } else if (a.dtype() == f32) {
-    Batch<float>(op, a, b, y).run(context);
+    Batch<float>(op, a, b, y).run(context, extras.epilogue);
   } else {
-    Batch<double>(op, a, b, y).run(context);
+    Batch<double>(op, a, b, y).run(context, extras.epilogue);
   }
-  if (extras.epilogue.run == nullptr) return;
-  const std::int64_t columns = b.rank() == 1 ? 1 : y.shape()[-1].value();
-  const std::int64_t rows = y.numel() / columns;
-  const std::int64_t step = std::max<std::int64_t>(1, 32768 / columns);
-  fovea::parallel_for((rows + step - 1) / step, [&](std::int64_t task) {
-    const std::int64_t first = task * step;
-    extras.epilogue.run(extras.epilogue.self, first, std::min(step, rows - first), 0, columns);
-  });
 }
 
 // With A = a, B = b (transposed where the flags say so): dA = dY Bᵀ and dB = Aᵀ dY, transposed
