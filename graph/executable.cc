@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "fovea/graph/frame.h"
+#include "fovea/graph/packed.h"
 #include "fovea/graph/passes.h"
 #include "fovea/graph/plan.h"
 #include "fovea/graph/rewrite.h"
@@ -158,6 +159,7 @@ std::string Executable::explain() const {
                                                : format(" arena +{}", root.arena_offset));
     }
     if (step.in_place) text += " (in place)";
+    if (step.packed) text += " (b packed)";
     if (step.op && step.op->type().name == "attention") text += "  [" + attention_path(step) + "]";
     if (const std::string place = step.location.text(); !place.empty()) text += "  " + place;
     text += '\n';
@@ -172,6 +174,7 @@ CompileOptions CompileOptions::plain() {
           .fuse_attention = false,
           .fuse_elementwise = false,
           .fuse_epilogues = false,
+          .pack_frozen = false,
           .overwrite = false};
 }
 

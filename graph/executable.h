@@ -14,6 +14,21 @@
 
 namespace fovea {
 
+/// Frozen weights in the layout that the kernels read, made once. Executables that are compiled
+/// with one of these, or with copies of it, share what it holds; the last of them frees it.
+class PackedWeights {
+ public:
+  PackedWeights();
+  /// Of what is in use.
+  std::size_t bytes() const;
+
+  struct State;
+  State& state() const { return *state_; }
+
+ private:
+  std::shared_ptr<State> state_;
+};
+
 /// Which passes `compile` makes. Results are the same without them, up to rounding where a composed
 /// attention becomes the fused op and bit for bit elsewhere.
 struct CompileOptions {
@@ -22,10 +37,13 @@ struct CompileOptions {
   bool fuse_attention = true;    ///< matmul, scale, mask, softmax, matmul become `attention`
   bool fuse_elementwise = true;  ///< elementwise chains make one pass over memory
   bool fuse_epilogues = true;    ///< what follows a matmul elementwise is done while it is in cache
+  bool pack_frozen = true;       ///< frozen right operands of matmul are packed once
   bool overwrite = true;  ///< results may take the place of operands that nobody needs any more
   /// Inputs whose values are known and never change (weights); they are not inputs of the
   /// Executable.
   std::vector<std::pair<Expr, Tensor>> frozen = {};
+  /// Where packed forms of frozen weights are kept.
+  PackedWeights packed = {};
 
   /// Every pass switched off.
   static CompileOptions plain();

@@ -1,5 +1,6 @@
 #include "fovea/graph/frame.h"
 
+#include "fovea/graph/packed.h"
 #include "fovea/ops/matmul.h"
 #include "fovea/ops/matmul_call.h"
 
@@ -7,7 +8,7 @@ namespace fovea::plan {
 
 namespace {
 
-// A matrix product whose result a loop changes block by block.
+// A matrix product on packed weights, or whose result a loop changes block by block.
 class ProductCall final : public Call {
  public:
   ProductCall(const Step& step, std::span<const Tensor> in, const Tensor& out,
@@ -23,7 +24,8 @@ class ProductCall final : public Call {
 
   void run(Context& context) override {
     detail::MatmulExtras extras;
-    extras.epilogue = {&ProductCall::finish, this};
+    if (step_.packed) extras.packed_b = step_.packed->memory.raw();
+    if (step_.loop) extras.epilogue = {&ProductCall::finish, this};
     detail::matmul(context, op_, a_, b_, y_, extras);
   }
   std::vector<Tensor*> tensors() override { return {&a_, &b_, &y_}; }
@@ -118,7 +120,7 @@ Frame::Record Frame::prepare(const Step& step) {
     record.copy = &copies_.back();
     return record;
   }
-  if (step.loop) {
+  if (step.loop || step.packed) {
     calls_.push_back(
         std::make_unique<ProductCall>(step, in, out[0], pointers_, record.first_pointer));
   } else {

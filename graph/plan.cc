@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "fovea/graph/packed.h"
 #include "fovea/ops/matmul.h"
 #include "fovea/ops/node_map.h"
 #include "fovea/tensor/format.h"
@@ -34,7 +35,8 @@ class Builder {
     find_lifetimes();
     if (options_.overwrite) overwrite();
     place_in_arena(plan_);
-    for (const Step& step : plan_.steps) {
+    for (Step& step : plan_.steps) {
+      if (options_.pack_frozen) pack(step);
       std::size_t bytes = step.loop ? step.loop->scratch_bytes(num_threads()) : 0;
       if (step.op) bytes = step.op->workspace(specs_of(step));
       plan_.scratch_bytes = std::max(plan_.scratch_bytes, bytes);
@@ -73,6 +75,7 @@ class Builder {
   void group_chains();
   std::size_t product_in(std::size_t last) const;
   void find_epilogues();
+  void pack(Step& step) const;
   void add(std::size_t n);
   void add_op(std::size_t n);
   void add_view(std::size_t n);
@@ -188,6 +191,17 @@ void Builder::find_epilogues() {
     product_[n] = product_in(n);
     if (product_[n] != kNone) finished_[product_[n]] = 1;
   }
+}
+
+// A frozen right operand that is one matrix for all rows.
+void Builder::pack(Step& step) const {
+  if (!step.op || &step.op->type() != &op_type<Matmul>()) return;
+  const Value& b = plan_.values[step.in[1]];
+  const Value& root = plan_.values[b.root];
+  if (root.home != Home::constant || b.spec.shape.rank() != 2 || b.spec.shape.numel() == 0) return;
+  const Tensor matrix = plan_.constants[root.index].as_strided(b.spec.shape, b.strides, b.offset);
+  const bool transposed = decode_attributes<Matmul>(step.op->attributes()).transpose_b;
+  step.packed = options_.packed.state().get(matrix, transposed);
 }
 
 std::size_t Builder::new_root(const TensorSpec& spec, Home home, std::size_t index) {

@@ -35,10 +35,13 @@ struct Value {
 
 inline constexpr std::size_t kNone = static_cast<std::size_t>(-1);
 
+struct PackedMatrix;
+
 // An op, an elementwise loop, both (a matmul and what is done to its result), or neither (a copy).
 struct Step {
   std::shared_ptr<const Op> op = {};
   std::optional<TileLoop> loop = {};
+  std::shared_ptr<const PackedMatrix> packed = {};  // of a matmul: b
   std::vector<std::size_t> in = {}, out = {};       // values, or kNone; the op's, then the loop's
   Location location = {};
   bool in_place = false;

@@ -68,7 +68,9 @@ class Batch {
     }
   }
 
-  void run(Context& context, const detail::MatmulEpilogue& epilogue) const {
+  void run(Context& context, const detail::MatmulExtras& extras) {
+    const detail::MatmulEpilogue& epilogue = extras.epilogue;
+    one_.packed_b = static_cast<const T*>(extras.packed_b);
     std::int64_t batches = 1;
     for (std::size_t i = 0; i < count_; ++i) batches *= axes_[i].extent;
     const int slots = num_threads();
@@ -226,9 +228,9 @@ void detail::matmul(Context& context, const Matmul& op, const Tensor& a, const T
       extras.epilogue.run(extras.epilogue.self, 0, y.numel() / columns, 0, columns);
     }
   } else if (a.dtype() == f32) {
-    Batch<float>(op, a, b, y).run(context, extras.epilogue);
+    Batch<float>(op, a, b, y).run(context, extras);
   } else {
-    Batch<double>(op, a, b, y).run(context, extras.epilogue);
+    Batch<double>(op, a, b, y).run(context, extras);
   }
 }
 

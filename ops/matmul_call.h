@@ -17,6 +17,7 @@ struct MatmulEpilogue {
 };
 
 struct MatmulExtras {
+  const void* packed_b = nullptr;  ///< b, which has rank 2, by `kernels::gemm_pack_b`
   MatmulEpilogue epilogue = {};
 };
 

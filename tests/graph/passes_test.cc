@@ -171,3 +171,36 @@ TEST_CASE("an epilogue reads nothing that its product has overwritten, on any nu
   }
   set_num_threads(before);
 }
+
+TEST_CASE("frozen weights are packed once for all that share them, and freed with the last") {
+  for (const DType dtype : {f32, f64}) {
+    PackedWeights packed;
+    CHECK(packed.bytes() == 0);
+    const Tensor weights = random_normal(dtype, {130, 48}, 0, 1, {5, 9});
+    std::vector<Executable> kept;
+    std::size_t bytes = 0;
+    for (const Shape& shape : {Shape{1, 48}, Shape{70, 48}, Shape{3, 5, 48}, Shape{48}}) {
+      const Expr x = input("x", dtype, shape), w = input("w", dtype, {130, 48});
+      const Tensor value = draw(x, 3);
+      const std::vector<Expr> outputs{tanh(matmul(x, w, {.transpose_b = true})),
+                                      matmul(x, transpose(w))};
+      const std::vector<Tensor> want =
+          compile(std::vector{x, w}, outputs, CompileOptions::plain())({value, weights});
+      CompileOptions options{.frozen = {{w, weights}}, .packed = packed};
+      options.fold_constants = false;  // or the transposed weights would be others
+      kept.push_back(compile(std::vector{x}, outputs, options));
+      CHECK(count(kept.back().explain(), "(b packed)") == 2);
+      const std::vector<Tensor> got = kept.back()({value});
+      for (std::size_t i = 0; i < want.size(); ++i) CHECK(equal_bits(got[i], want[i]));
+      if (bytes == 0) bytes = packed.bytes();
+      CHECK(bytes >= weights.nbytes());
+      CHECK(packed.bytes() == bytes);
+    }
+    kept.clear();
+    CHECK(packed.bytes() == 0);
+    const Expr x = input("x", dtype, {2, 130}), w = input("w", dtype, {130, 48});
+    CompileOptions off{.pack_frozen = false, .frozen = {{w, weights}}, .packed = packed};
+    const Executable unpacked = compile({x}, {matmul(x, w)}, off);
+    CHECK(packed.bytes() == 0);
+  }
+}
