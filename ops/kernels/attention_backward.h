@@ -2,7 +2,8 @@
 // from lse.
 #pragma once
 
-#include "fovea/ops/kernels/attention_tile.h"
+#include "fovea/ops/kernels/attention_stage.h"
+#include "fovea/ops/kernels/exp2.h"
 
 namespace fovea::kernels::FOVEA_ISA_NAMESPACE {
 namespace {
@@ -17,7 +18,7 @@ template <class T>
 struct QueryPanel {
   T *q, *dy;            // scaled Qᵀ[dim][panel], dYᵀ[value_dim][panel]
   T *lse, *delta;       // [panel]; lse is +inf where a query sees nothing, so that P = 0
-  T *q_rows, *dy_rows;  // the same by rows, q_stride and dy_stride apart; null where not wanted
+  T *q_rows, *dy_rows;  // the same by rows, whole vectors: q_stride and dy_stride apart
   std::int64_t q_stride, dy_stride;
 };
 
@@ -42,6 +43,65 @@ struct BackwardHead {
   }
 };
 
+template <class T>
+std::int64_t whole_vectors(std::int64_t n) {
+  return (n + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
+}
+
+// `count` rows (none where `from` is null) of whole vectors; what lies beyond, up to a panel, is 0.
+template <class T>
+void copy_rows(const T* from, std::int64_t from_stride, std::int64_t count, std::int64_t dim, T* to,
+               std::int64_t stride) {
+  if (from == nullptr) count = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const T* row = from + i * from_stride;
+    T* copy = to + i * stride;
+    std::int64_t d = 0;
+    for (; d + kLanes<T> <= dim; d += kLanes<T>) store(copy + d, load(row + d));
+    if (d == stride) continue;
+    store(copy + d, broadcast(T(0)));
+    for (; d < dim; ++d) copy[d] = row[d];
+  }
+  fill_zero(to + count * stride, (kPanel<T> - count) * stride);
+}
+
+// delta[i] = Σ_d dy[i][d] y[i][d] for `count` rows, 0 in the other lanes. The sums of the vectors
+// become lanes, which are added up in order.
+template <class T>
+void dot_rows(const T* dy, std::int64_t dy_stride, const T* y, std::int64_t y_stride,
+              std::int64_t count, std::int64_t dim, T* delta) {
+  alignas(64) T sums[kPanel<T> * kLanes<T>] = {}, lanes[kPanel<T> * kLanes<T>];
+  const std::int64_t whole = dim - dim % kLanes<T>;
+  for (std::int64_t i = 0; i < count; ++i, dy += dy_stride, y += y_stride) {
+    Vec<T> sum = broadcast(T(0));
+    for (std::int64_t d = 0; d < whole; d += kLanes<T>) sum = fma(load(dy + d), load(y + d), sum);
+    if (whole < dim) {
+      alignas(64) T rest[kLanes<T>] = {};
+      for (std::int64_t d = whole; d < dim; ++d) rest[d - whole] = y[d];
+      sum = fma(load(dy + whole), load(rest), sum);
+    }
+    store(sums + i * kLanes<T>, sum);
+  }
+  transpose(sums, kLanes<T>, kPanel<T>, kLanes<T>, lanes, kPanel<T>);
+  for (std::int64_t i = 0; i < kPanel<T>; i += kLanes<T>) {
+    Vec<T> sum = load(lanes + i);
+    for (int lane = 1; lane < kLanes<T>; ++lane) sum = sum + load(lanes + lane * kPanel<T> + i);
+    store(delta + i, sum);
+  }
+}
+
+// What is not finite becomes 0; true if there was any.
+template <class T>
+bool clean_row(T* row, std::int64_t dim) {
+  bool found = false;
+  for (std::int64_t d = 0; d < dim; ++d) {
+    if (row[d] - row[d] == T(0)) continue;
+    row[d] = T(0);
+    found = true;
+  }
+  return found;
+}
+
 // `careful`: operands that are not finite become 0, and their query's lse NaN, which P = exp(s −
 // lse) carries to what the query sees. Else a query whose lse is NaN becomes NaN, so that its
 // products of −inf do not pass for hidden keys.
@@ -49,43 +109,42 @@ template <class T>
 void pack_panel(const AttentionProblem<T>& p, const AttentionGradient<T>& g,
                 const BackwardHead<T>& head, std::int64_t first, std::int64_t count, bool careful,
                 const QueryPanel<T>& panel) {
-  const auto put = [](T* column, T* row, std::int64_t i, std::int64_t d, T x) {
-    column[d * kPanel<T> + i] = x;
-    if (row) row[d] = x;
-  };
-  for (std::int64_t i = 0; i < kPanel<T>; ++i) {
-    const bool real = i < count;
-    bool found = false;
-    T* q_row = panel.q_rows ? panel.q_rows + i * panel.q_stride : nullptr;
-    T* dy_row = panel.dy_rows ? panel.dy_rows + i * panel.dy_stride : nullptr;
-    const T* q = head.q + (first + i) * p.q.row;
-    const T lse = real ? head.lse[(first + i) * g.lse.row] : -kInfinity<T>;
-    for (std::int64_t d = 0; d < p.dim; ++d) {
-      T x = real ? static_cast<T>(static_cast<double>(q[d]) * p.scale) : T(0);
-      if (careful) {
-        x = finite_or_zero(x, found);
-      } else if (lse != lse) {
-        x = lse;
-      }
-      put(panel.q, q_row, i, d, x);
-    }
-    // D = Σ dy∘y − dlse
-    double delta =
-        real && head.dlse ? -static_cast<double>(head.dlse[(first + i) * g.dlse.row]) : 0;
-    const T* dy = real && head.dy ? head.dy + (first + i) * g.dy.row : nullptr;
-    const T* y = dy ? head.y + (first + i) * g.y.row : nullptr;
-    for (std::int64_t d = 0; d < p.value_dim; ++d) {
-      T x = dy ? dy[d] : T(0);
-      if (dy) delta += static_cast<double>(x) * static_cast<double>(y[d]);
-      if (careful) x = finite_or_zero(x, found);
-      put(panel.dy, dy_row, i, d, x);
-    }
-    panel.lse[i] = found ? kNaN<T> : lse == -kInfinity<T> ? kInfinity<T> : lse;
-    panel.delta[i] = static_cast<T>(delta);
+  copy_rows(head.q + first * p.q.row, p.q.row, count, p.dim, panel.q_rows, panel.q_stride);
+  scale_all(panel.q_rows, kPanel<T> * panel.q_stride, p.scale);
+  const T* dy = head.dy ? head.dy + first * g.dy.row : nullptr;
+  copy_rows(dy, g.dy.row, count, p.value_dim, panel.dy_rows, panel.dy_stride);
+  // D = Σ dy∘y − dlse
+  if (dy) {
+    dot_rows(panel.dy_rows, panel.dy_stride, head.y + first * g.y.row, g.y.row, count, p.value_dim,
+             panel.delta);
+  } else {
+    fill_zero(panel.delta, kPanel<T>);
   }
+  for (std::int64_t i = 0; i < kPanel<T>; ++i) {
+    panel.lse[i] = kInfinity<T>;
+    if (i >= count) continue;
+    if (head.dlse) panel.delta[i] -= head.dlse[(first + i) * g.dlse.row];
+    const T lse = head.lse[(first + i) * g.lse.row];
+    if (lse != -kInfinity<T>) panel.lse[i] = lse;
+    T *q_row = panel.q_rows + i * panel.q_stride, *dy_row = panel.dy_rows + i * panel.dy_stride;
+    if (careful) {
+      const bool found_q = clean_row(q_row, p.dim), found_dy = clean_row(dy_row, p.value_dim);
+      if (found_q || found_dy) panel.lse[i] = kNaN<T>;
+    } else if (lse != lse) {
+      for (std::int64_t d = 0; d < p.dim; ++d) q_row[d] = lse;
+    }
+  }
+  transpose(panel.q_rows, panel.q_stride, kPanel<T>, p.dim, panel.q, kPanel<T>);
+  transpose(panel.dy_rows, panel.dy_stride, kPanel<T>, p.value_dim, panel.dy, kPanel<T>);
 }
 
-// P = exp(s − lse) in place, 0 where hidden even if lse is NaN.
+// P = exp(s − lse); infinite where a foreign lse is far too small.
+template <class T>
+FOVEA_INLINE Vec<T> probability(const Vec<T>& s, const Vec<T>& lse) {
+  return exp_of_score(min(broadcast(T(FloatBits<T>::bias + 1) * kLn2<T>), s - lse));
+}
+
+// The same in place, 0 where hidden even if lse is NaN.
 template <class T>
 void probabilities(const ScoreTile<T>& t, const T* lse) {
   const Vec<T> hidden = broadcast(-kInfinity<T>), zero = broadcast(T(0));
@@ -93,22 +152,81 @@ void probabilities(const ScoreTile<T>& t, const T* lse) {
     for (std::int64_t i = 0; i < t.width; i += kLanes<T>) {
       T* at = t.s + j * t.stride + i;
       const Vec<T> s = load(at);
-      store(at, select(s == hidden, zero, exp(s - load(lse + i))));
+      store(at, select(s == hidden, zero, probability(s, load(lse + i))));
     }
   }
 }
 
-// dS = P ∘ (dP − D) in place of dP, 0 where P is 0 even if dP or D is NaN.
+// Turns products into P on their way to memory, where nothing else happens to scores.
 template <class T>
-void score_gradients(const ScoreTile<T>& t, const T* delta, T* ds) {
-  const Vec<T> zero = broadcast(T(0));
-  for (std::int64_t j = 0; j < t.keys; ++j) {
-    for (std::int64_t i = 0; i < t.width; i += kLanes<T>) {
-      const Vec<T> p = load(t.s + j * t.stride + i);
-      T* at = ds + j * t.stride + i;
-      store(at, select(p == zero, zero, p * (load(at) - load(delta + i))));
+struct StoreProbabilities {
+  VectorRows<T> p;
+  const T* lse;
+
+  template <int kRows, int kVectors>
+  FOVEA_INLINE void prefetch(std::int64_t) const {}
+  FOVEA_INLINE void skip(std::int64_t rows) { p.data += rows * p.stride; }
+  template <int kRows, int kVectors>
+  FOVEA_INLINE void put(std::int64_t v, const Vec<T> (&sum)[kRows][kVectors]) const {
+    T* row = p.data + v * kLanes<T>;
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r, row = next_row(row, p.stride)) {
+#pragma GCC unroll 4
+      for (int x = 0; x < kVectors; ++x) {
+        const Vec<T> shift = load(lse + (v + x) * kLanes<T>);
+        store(row + x * kLanes<T>, probability(sum[r][x], shift));
+      }
     }
   }
+};
+
+// Turns dP into dS = P ∘ (dP − D), 0 where P is 0 even if dP or D is NaN. P lies as dS will.
+template <class T>
+struct StoreScoreGradients {
+  VectorRows<T> ds;
+  const T *p, *delta;
+
+  template <int kRows, int kVectors>
+  FOVEA_INLINE void prefetch(std::int64_t) const {}
+  FOVEA_INLINE void skip(std::int64_t rows) {
+    ds.data += rows * ds.stride;
+    p += rows * ds.stride;
+  }
+  template <int kRows, int kVectors>
+  FOVEA_INLINE void put(std::int64_t v, const Vec<T> (&sum)[kRows][kVectors]) const {
+    const Vec<T> zero = broadcast(T(0));
+    const std::int64_t distance = p - ds.data;
+    T* row = ds.data + v * kLanes<T>;
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r, row = next_row(row, ds.stride)) {
+#pragma GCC unroll 4
+      for (int x = 0; x < kVectors; ++x) {
+        T* at = row + x * kLanes<T>;
+        const Vec<T> weight = load(at + distance), d = load(delta + (v + x) * kLanes<T>);
+        store(at, select(weight == zero, zero, weight * (sum[r][x] - d)));
+      }
+    }
+  }
+};
+
+// P of a tile, and dS at the tile's stride unless it is null.
+template <class T>
+void tile_gradients(const ScoreStage<T>& scores, const ScoreTile<T>& tile,
+                    const QueryPanel<T>& panel, RowMajor<T> k, std::int64_t dim, RowMajor<T> v,
+                    std::int64_t value_dim, T* tanh_tile, T* ds) {
+  constexpr int kVectors = kPanelVectors<T>;
+  if (scores.changes(tile)) {
+    multiply<T>(tile.keys, kVectors, dim, k, {panel.q, kPanel<T>}, {tile.s, tile.stride},
+                Store::assign);
+    scores.finish(tile, tanh_tile, nullptr);
+    probabilities(tile, panel.lse);
+  } else {
+    multiply_into<T>(StoreProbabilities<T>{{tile.s, tile.stride}, panel.lse}, tile.keys, kVectors,
+                     dim, k, {panel.q, kPanel<T>});
+  }
+  if (ds == nullptr) return;
+  multiply_into<T>(StoreScoreGradients<T>{{ds, tile.stride}, tile.s, panel.delta}, tile.keys,
+                   kVectors, value_dim, v, {panel.dy, kPanel<T>});
 }
 
 // Through s' = softcap · tanh(s / softcap): dS = dS' ∘ (1 − tanh²).

@@ -19,11 +19,10 @@ struct BackwardScratch {
   std::size_t bytes;
 
   BackwardScratch(const AttentionProblem<T>& problem, void* memory) {
-    const auto padded = [](std::int64_t n) { return (n + kLanes<T> - 1) / kLanes<T> * kLanes<T>; };
     panels = smaller(kPanels, (problem.queries + kPanel<T> - 1) / kPanel<T>);
     width = panels * kPanel<T>;
-    q_stride = padded(problem.dim);
-    dy_stride = padded(problem.value_dim);
+    q_stride = whole_vectors<T>(problem.dim);
+    dy_stride = whole_vectors<T>(problem.value_dim);
     Carver carver(memory);
     q = carver.take<T>(width * problem.dim);
     dy = carver.take<T>(width * problem.value_dim);
@@ -75,21 +74,23 @@ class BackwardRange {
       if (dk_) check(dk_ + j * g_.dk.row, p_.dim);
       if (dv_) check(dv_ + j * g_.dv.row, p_.value_dim);
     }
-    return check_ == T(0);
+    return sum_lanes(load(check_)) == T(0);
   }
 
  private:
-  static void fill_zero(T* row, std::int64_t count) {
-    for (std::int64_t d = 0; d < count; ++d) row[d] = T(0);
-  }
   void check(const T* row, std::int64_t count) {
-    for (std::int64_t d = 0; d < count; ++d) check_ += row[d] * T(0);
+    const Vec<T> zero = broadcast(T(0));
+    Vec<T> sum = load(check_);
+    std::int64_t d = 0;
+    for (; d + kLanes<T> <= count; d += kLanes<T>) sum = fma(load(row + d), zero, sum);
+    store(check_, sum);
+    for (; d < count; ++d) check_[0] += row[d] * T(0);
   }
 
   // A group of panels, over all blocks of keys.
   void queries(std::int64_t head, std::int64_t first) {
     const BackwardHead<T> operands(p_, g_, task_.batch, head);
-    const Scores<T> scores(p_, task_.batch, head);
+    const ScoreStage<T> scores(p_, task_.batch, head);
     const std::int64_t count = smaller(scratch_.width, p_.queries - first);
     const std::int64_t panels = (count + kPanel<T> - 1) / kPanel<T>;
     const KeyRange all = scores.visibility().of(first, count);
@@ -110,44 +111,61 @@ class BackwardRange {
   }
 
   // Keys [begin, end) against the group of panels.
-  void block(const BackwardHead<T>& operands, const Scores<T>& scores, std::int64_t first,
+  void block(const BackwardHead<T>& operands, const ScoreStage<T>& scores, std::int64_t first,
              std::int64_t count, std::int64_t begin, std::int64_t end) {
     const std::int64_t keys = end - begin;
     const T *k = operands.k + begin * p_.k.row, *v = operands.v + begin * p_.v.row;
     std::int64_t k_row = p_.k.row, v_row = p_.v.row;
     if constexpr (kCareful) {
-      copy_finite<T>(k, k_row, keys, p_.dim, scratch_.k, nullptr);
-      copy_finite<T>(v, v_row, keys, p_.value_dim, scratch_.v, nullptr);
+      copy_finite(k, k_row, keys, p_.dim, scratch_.k);
+      copy_finite(v, v_row, keys, p_.value_dim, scratch_.v);
       k = scratch_.k, k_row = p_.dim;
       v = scratch_.v, v_row = p_.value_dim;
     }
-    std::int64_t from = 0, to = 0;  // the panels that see something of the block
+    KeyRange seen[kPanels] = {};  // of each panel
     for (std::int64_t x = 0; x * kPanel<T> < count; ++x) {
       const std::int64_t query = first + x * kPanel<T>,
                          n = smaller(kPanel<T>, first + count - query);
       const KeyRange sees = scores.visibility().of(query, n);
-      const ScoreTile<T> tile{
-          scratch_.p + x * kPanel<T>, scratch_.width, kPanel<T>, query, n, begin, keys};
-      const bool active = sees.begin < end && sees.end > begin && scores.sees_any(tile);
-      if (active) {
-        panel_tile(scores, tile, x, {k, k_row}, {v, v_row});
-        if (to == 0) from = x;
-        to = x + 1;
+      const KeyRange range{larger(begin, sees.begin), smaller(end, sees.end)};
+      T* s = scratch_.p + x * kPanel<T>;
+      const ScoreTile<T> all{s, scratch_.width, kPanel<T>, query, n, begin, keys};
+      const ScoreTile<T> tile = all.keys_from(range.begin - begin, range.end - range.begin);
+      if (!range.empty() && scores.sees_any(tile)) {
+        seen[x] = range;
+        const std::int64_t skip = range.begin - begin;
+        panel_tile(scores, tile, x, {k + skip * k_row, k_row}, {v + skip * v_row, v_row});
+        clear(all.keys_from(0, skip));
+        clear(all.keys_from(range.end - begin, end - range.end));
       } else {
-        clear(tile);
+        clear(all);
       }
     }
-    if (to == 0) return;
-    const std::int64_t skip = from * kPanel<T>, depth = (to - from) * kPanel<T>;
+    for (std::int64_t j = begin; j < end; j += kPanel<T>) {
+      const std::int64_t last = smaller(end, j + kPanel<T>);
+      std::int64_t from = 0, to = 0;  // the panels that see something of these keys
+      for (std::int64_t x = 0; x < kPanels; ++x) {
+        if (seen[x].empty() || seen[x].begin >= last || seen[x].end <= j) continue;
+        if (to == 0) from = x;
+        to = x + 1;
+      }
+      if (to > 0) key_gradients(from * kPanel<T>, (to - from) * kPanel<T>, begin, j, last);
+    }
+  }
+
+  // dV and dK of keys [j, last) of the block, from `depth` queries of the group.
+  void key_gradients(std::int64_t skip, std::int64_t depth, std::int64_t begin, std::int64_t j,
+                     std::int64_t last) {
+    const std::int64_t weights = (j - begin) * scratch_.width + skip;
     if (dv_) {
-      add_rows({scratch_.p + skip, scratch_.width},
-               {scratch_.dy_rows + skip * scratch_.dy_stride, scratch_.dy_stride}, depth, keys,
-               p_.value_dim, dv_ + begin * g_.dv.row, g_.dv.row);
+      add_rows({scratch_.p + weights, scratch_.width},
+               {scratch_.dy_rows + skip * scratch_.dy_stride, scratch_.dy_stride}, depth, last - j,
+               p_.value_dim, dv_ + j * g_.dv.row, g_.dv.row);
     }
     if (dk_) {
-      add_rows({scratch_.ds + skip, scratch_.width},
-               {scratch_.q_rows + skip * scratch_.q_stride, scratch_.q_stride}, depth, keys, p_.dim,
-               dk_ + begin * g_.dk.row, g_.dk.row);
+      add_rows({scratch_.ds + weights, scratch_.width},
+               {scratch_.q_rows + skip * scratch_.q_stride, scratch_.q_stride}, depth, last - j,
+               p_.dim, dk_ + j * g_.dk.row, g_.dk.row);
     }
   }
 
@@ -160,24 +178,19 @@ class BackwardRange {
   }
 
   // P and dS of one panel, and dQᵀ += Kᵀ dS.
-  void panel_tile(const Scores<T>& scores, const ScoreTile<T>& tile, std::int64_t index,
+  void panel_tile(const ScoreStage<T>& scores, const ScoreTile<T>& tile, std::int64_t index,
                   RowMajor<T> k, RowMajor<T> v) {
     const QueryPanel<T> panel = scratch_.panel(p_, index);
     const std::int64_t offset = tile.s - scratch_.p;
-    constexpr int kVectors = kPanelVectors<T>;
     T *ds = scratch_.ds + offset, *tanh_tile = scratch_.tanh + offset;
-    multiply<T>(tile.keys, kVectors, p_.dim, k, {panel.q, kPanel<T>}, {tile.s, tile.stride},
-                Store::assign);
-    scores.finish(tile, tanh_tile);
-    probabilities(tile, panel.lse);
-    if (!dk_ && !g_.dq.data) return;
-    multiply<T>(tile.keys, kVectors, p_.value_dim, v, {panel.dy, kPanel<T>}, {ds, tile.stride},
-                Store::assign);
-    score_gradients(tile, panel.delta, ds);
+    const bool wanted = dk_ || g_.dq.data;
+    tile_gradients(scores, tile, panel, k, p_.dim, v, p_.value_dim, tanh_tile,
+                   wanted ? ds : nullptr);
+    if (!wanted) return;
     if (scores.capped()) uncap_gradients(tile, tanh_tile, ds);
     if (!g_.dq.data) return;
-    multiply<T>(p_.dim, kVectors, tile.keys, ColumnMajor<T>{k.data, k.stride}, {ds, tile.stride},
-                {scratch_.dq + index * kPanel<T> * p_.dim, kPanel<T>},
+    multiply<T>(p_.dim, kPanelVectors<T>, tile.keys, ColumnMajor<T>{k.data, k.stride},
+                {ds, tile.stride}, {scratch_.dq + index * kPanel<T> * p_.dim, kPanel<T>},
                 started_[index] ? Store::add : Store::assign);
     started_[index] = true;
   }
@@ -185,8 +198,10 @@ class BackwardRange {
   // out[j] += Σ_i weights(j, i) · rows[i]
   void add_rows(RowMajor<T> weights, VectorRows<const T> rows, std::int64_t depth,
                 std::int64_t keys, std::int64_t dim, T* out, std::int64_t out_row) {
-    multiply<T>(keys, rows.stride / kLanes<T>, depth, weights, rows, {scratch_.sum, rows.stride},
-                Store::assign);
+    const std::int64_t vectors = rows.stride / kLanes<T>;
+    if (dim == rows.stride)
+      return multiply<T>(keys, vectors, depth, weights, rows, {out, out_row}, Store::add);
+    multiply<T>(keys, vectors, depth, weights, rows, {scratch_.sum, rows.stride}, Store::assign);
     for (std::int64_t j = 0; j < keys; ++j) {
       for (std::int64_t d = 0; d < dim; ++d)
         out[j * out_row + d] += scratch_.sum[j * rows.stride + d];
@@ -195,22 +210,20 @@ class BackwardRange {
 
   // dq = scale · dQ, or this range's part of dQ where the keys are split.
   void store_dq(std::int64_t head, std::int64_t first, std::int64_t count) {
-    const double scale = task_.dq_part ? 1 : p_.scale;
-    for (std::int64_t i = 0; i < count; ++i) {
-      const std::int64_t x = i / kPanel<T>;
-      const T* from = scratch_.dq + x * kPanel<T> * p_.dim + i % kPanel<T>;
-      T* to =
-          task_.dq_part
-              ? task_.dq_part + ((task_.batch * p_.heads + head) * p_.queries + first + i) * p_.dim
-              : g_.dq.data + task_.batch * g_.dq.batch + head * g_.dq.head +
-                    (first + i) * g_.dq.row;
-      if (!started_[x]) {
-        fill_zero(to, p_.dim);
-        continue;
+    T* to = task_.dq_part
+                ? task_.dq_part + ((task_.batch * p_.heads + head) * p_.queries + first) * p_.dim
+                : g_.dq.data + task_.batch * g_.dq.batch + head * g_.dq.head + first * g_.dq.row;
+    const std::int64_t row = task_.dq_part ? p_.dim : g_.dq.row;
+    for (std::int64_t i = 0; i < count; i += kPanel<T>, to += kPanel<T> * row) {
+      const std::int64_t x = i / kPanel<T>, queries = smaller(kPanel<T>, count - i);
+      T* dq = scratch_.dq + i * p_.dim;
+      if (started_[x]) {
+        if (!task_.dq_part) scale_all(dq, p_.dim * kPanel<T>, p_.scale);
+        check(dq, p_.dim * kPanel<T>);
+        transpose(dq, kPanel<T>, p_.dim, queries, to, row);
+      } else {
+        for (std::int64_t j = 0; j < queries; ++j) fill_zero(to + j * row, p_.dim);
       }
-      for (std::int64_t d = 0; d < p_.dim; ++d)
-        to[d] = static_cast<T>(static_cast<double>(from[d * kPanel<T>]) * scale);
-      check(to, p_.dim);
     }
   }
 
@@ -220,7 +233,7 @@ class BackwardRange {
   const BackwardScratch<T> scratch_;
   T *dk_ = nullptr, *dv_ = nullptr;
   bool started_[kPanels] = {};
-  T check_ = T(0);
+  alignas(64) T check_[kLanes<T>] = {};
 };
 
 template <class T>

@@ -7,8 +7,9 @@ namespace {
 template <class T>
 struct BiasScratch {
   T *q, *dy, *lse, *delta;  // one packed panel
-  T *p, *ds;                // [keys][panel]
-  double* sums;             // [queries of the cell][keys of the cell], 1 for an axis broadcast
+  T *q_rows, *dy_rows;
+  T *p, *ds;     // [keys][panel]
+  double* sums;  // [queries of the cell][keys of the cell], 1 for an axis broadcast
   std::size_t bytes;
 
   BiasScratch(const AttentionProblem<T>& problem, void* memory) {
@@ -17,6 +18,8 @@ struct BiasScratch {
     dy = carver.take<T>(kPanel<T> * problem.value_dim);
     lse = carver.take<T>(kPanel<T>);
     delta = carver.take<T>(kPanel<T>);
+    q_rows = carver.take<T>(kPanel<T> * whole_vectors<T>(problem.dim));
+    dy_rows = carver.take<T>(kPanel<T> * whole_vectors<T>(problem.value_dim));
     p = carver.take<T>(kBackwardKeys * kPanel<T>);
     ds = carver.take<T>(kBackwardKeys * kPanel<T>);
     sums = carver.take<double>(kPanel<T> * larger(1, smaller(kAttentionBiasKeys, problem.keys)));
@@ -63,28 +66,28 @@ class BiasCell {
 
  private:
   void panel(std::int64_t batch, std::int64_t head, std::int64_t first) {
-    const Scores<T> scores(p_, batch, head);
+    const ScoreStage<T> scores(p_, batch, head);
     const std::int64_t count = smaller(kPanel<T>, task_.queries_end - first);
     const KeyRange all = scores.visibility().of(first, count);
     const KeyRange range{larger(all.begin, task_.keys_begin), smaller(all.end, task_.keys_end)};
     if (range.empty()) return;
     const BackwardHead<T> operands(p_, g_, batch, head);
-    const QueryPanel<T> panel{
-        scratch_.q, scratch_.dy, scratch_.lse, scratch_.delta, nullptr, nullptr, 0, 0};
+    const QueryPanel<T> panel{scratch_.q,
+                              scratch_.dy,
+                              scratch_.lse,
+                              scratch_.delta,
+                              scratch_.q_rows,
+                              scratch_.dy_rows,
+                              whole_vectors<T>(p_.dim),
+                              whole_vectors<T>(p_.value_dim)};
     pack_panel(p_, g_, operands, first, count, false, panel);
     for (std::int64_t j = range.begin; j < range.end; j += kBackwardKeys) {
       const ScoreTile<T> tile{
           scratch_.p, kPanel<T>, kPanel<T>, first, count, j, smaller(kBackwardKeys, range.end - j)};
       if (!scores.sees_any(tile)) continue;
-      multiply<T>(tile.keys, kPanelVectors<T>, p_.dim,
-                  RowMajor<T>{operands.k + j * p_.k.row, p_.k.row}, {panel.q, kPanel<T>},
-                  {tile.s, kPanel<T>}, Store::assign);
-      scores.finish(tile, nullptr);
-      probabilities(tile, panel.lse);
-      multiply<T>(tile.keys, kPanelVectors<T>, p_.value_dim,
-                  RowMajor<T>{operands.v + j * p_.v.row, p_.v.row}, {panel.dy, kPanel<T>},
-                  {scratch_.ds, kPanel<T>}, Store::assign);
-      score_gradients(tile, panel.delta, scratch_.ds);
+      tile_gradients<T>(scores, tile, panel, RowMajor<T>{operands.k + j * p_.k.row, p_.k.row},
+                        p_.dim, RowMajor<T>{operands.v + j * p_.v.row, p_.v.row}, p_.value_dim,
+                        nullptr, scratch_.ds);
       add_tile(tile);
     }
   }

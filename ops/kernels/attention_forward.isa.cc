@@ -1,32 +1,31 @@
-#include <math.h>
-
-#include "fovea/ops/kernels/attention_tile.h"
+#include "fovea/ops/kernels/attention_stage.h"
+#include "fovea/ops/kernels/exp2.h"
 #include "fovea/ops/kernels/isa.h"
 
 namespace fovea::kernels::FOVEA_ISA_NAMESPACE {
 namespace {
 
-// Keys of a block: the tile of scores and the keys that make it stay in the first cache.
-template <class T>
-std::int64_t block_keys(const AttentionProblem<T>& p) {
-  return larger(p.dim, p.value_dim) <= 64 ? 256 : 128;
-}
+// Keys of a block: with a panel of 128 bytes of queries, the tile of scores takes 16 KiB, half of
+// the smallest first cache.
+constexpr std::int64_t kBlockKeys = 128;
+
+// Keys of k, or columns of v, that are copied together where operands are not finite.
+constexpr std::int64_t kCopyRows = 32;
 
 template <class T>
 struct ForwardScratch {
   T *q, *s, *y;            // Qᵀ[dim][panel], Sᵀ[keys][panel], Yᵀ[value_dim][panel]
-  T *k, *v;                // copies of a block with finite values only
+  T* finite;               // copy of a part of k or v, finite values only
   T *poison_k, *poison_v;  // NaN for keys that lost something in the copy, else 0
   std::size_t bytes;
 
   ForwardScratch(const AttentionProblem<T>& p, void* memory) {
     Carver carver(memory);
-    const std::int64_t keys = block_keys(p);
+    const std::int64_t keys = smaller(kBlockKeys, p.keys);
     q = carver.take<T>(p.dim * kPanel<T>);
     s = carver.take<T>(keys * kPanel<T>);
     y = carver.take<T>(p.value_dim * kPanel<T>);
-    k = carver.take<T>(keys * p.dim);
-    v = carver.take<T>(keys * p.value_dim);
+    finite = carver.take<T>(larger(kCopyRows * p.dim, keys * kCopyRows));
     poison_k = carver.take<T>(keys);
     poison_v = carver.take<T>(keys);
     bytes = carver.used();
@@ -51,19 +50,21 @@ class ForwardPanel {
     k_ = p.k.data + batch * p.k.batch + kv_head * p.k.head;
     v_ = p.v.data + batch * p.v.batch + kv_head * p.v.head;
     const T* q = p.q.data + batch * p.q.batch + head * p.q.head + first_query * p.q.row;
-    pack_scaled<kCareful>(q, p.q.row, queries, p.dim, p.scale, scratch.q, kWidth, poison_q_);
-    for (int v = 0; v < kVectors; ++v) {
-      max_[v] = broadcast(-kInfinity<T>);
-      sum_[v] = broadcast(T(0));
-    }
+    pack_scaled(q, p.q.row, queries, p.dim, p.scale, scratch.q, kWidth);
+    if constexpr (kCareful) take_out_poison(scratch.q, p.dim, kWidth, poison_q_);
+    fill(reference_, -kInfinity<T>);
+    fill(sum_, T(0));
+    fill(lowest_, T(0));
+    fill(overflow_, T(0));
+    for (std::int64_t i = 0; i < p.value_dim * kWidth; i += kLanes<T>)
+      store(scratch.y + i, broadcast(T(0)));
   }
 
   // False if something that is not finite came up, so that the careful way is needed.
   bool run() {
     const KeyRange range = scores_.visibility().of(first_query_, queries_);
-    const std::int64_t step = block_keys(p_);
-    for (std::int64_t j = range.begin - range.begin % step; j < range.end; j += step) {
-      const std::int64_t begin = larger(j, range.begin), end = smaller(j + step, range.end);
+    for (std::int64_t j = range.begin - range.begin % kBlockKeys; j < range.end; j += kBlockKeys) {
+      const std::int64_t begin = larger(j, range.begin), end = smaller(j + kBlockKeys, range.end);
       const ScoreTile<T> tile{scratch_.s, kWidth, kWidth,     first_query_,
                               queries_,   begin,  end - begin};
       if (scores_.sees_any(tile)) block(tile);
@@ -74,97 +75,113 @@ class ForwardPanel {
   void store_results(const AttentionResult<T>& result, std::int64_t batch,
                      std::int64_t head) const {
     if (result.lse.data) {
-      T max[kWidth], sum[kWidth];
-      for (int v = 0; v < kVectors; ++v) {
-        store(max + v * kLanes<T>, max_[v]);
-        store(sum + v * kLanes<T>, sum_[v]);
-      }
       T* lse = result.lse.data + batch * result.lse.batch + head * result.lse.head;
-      for (std::int64_t i = 0; i < queries_; ++i) {
-        lse[(first_query_ + i) * result.lse.row] =
-            sum[i] == T(0) ? -kInfinity<T>
-                           : max[i] + static_cast<T>(::log(static_cast<double>(sum[i])));
-      }
+      for (std::int64_t i = 0; i < queries_; ++i)
+        lse[(first_query_ + i) * result.lse.row] = lse_[i];
     }
     if (result.y.data) {
       T* y = result.y.data + batch * result.y.batch + head * result.y.head;
-      for (std::int64_t i = 0; i < queries_; ++i) {
-        T* row = y + (first_query_ + i) * result.y.row;
-        for (std::int64_t d = 0; d < p_.value_dim; ++d) row[d] = scratch_.y[d * kWidth + i];
-      }
+      transpose(scratch_.y, kWidth, p_.value_dim, queries_, y + first_query_ * result.y.row,
+                result.y.row);
     }
   }
 
  private:
   static constexpr std::int64_t kWidth = kVectors * kLanes<T>;
+  static constexpr T kSlack = T(8);
 
   void block(const ScoreTile<T>& tile) {
-    RowMajor<T> k{k_ + tile.first_key * p_.k.row, p_.k.row};
-    ColumnMajor<T> v{v_ + tile.first_key * p_.v.row, p_.v.row};
+    fill(highest_, -kInfinity<T>);
+    multiply_keys(tile);
+    if (scores_.changes(tile)) {
+      if (scores_.capped()) note_overflow();
+      fill(highest_, -kInfinity<T>);
+      scores_.finish(tile, nullptr, highest_);
+    }
+    raise_reference();
+    exponentials(tile);
+    multiply_values(tile);
+  }
+
+  // Sᵀ = K Qᵀ
+  void multiply_keys(const ScoreTile<T>& tile) {
+    const T* k = k_ + tile.first_key * p_.k.row;
+    const auto part = [&](std::int64_t j, std::int64_t count, RowMajor<T> rows) {
+      multiply_into<T>(StoreAndTrack<T>{{tile.s + j * kWidth, kWidth}, lowest_, highest_}, count,
+                       kVectors, p_.dim, rows, {scratch_.q, kWidth});
+    };
+    if constexpr (!kCareful) return part(0, tile.keys, {k, p_.k.row});
+    for (std::int64_t j = 0; j < tile.keys; j += kCopyRows) {
+      const std::int64_t count = smaller(kCopyRows, tile.keys - j);
+      copy_finite(k + j * p_.k.row, p_.k.row, count, p_.dim, scratch_.finite);
+      part(j, count, {scratch_.finite, p_.dim});
+    }
+  }
+
+  // Yᵀ += Vᵀ Pᵀ
+  void multiply_values(const ScoreTile<T>& tile) {
+    const T* v = v_ + tile.first_key * p_.v.row;
+    const auto part = [&](std::int64_t d, std::int64_t count, ColumnMajor<T> columns) {
+      multiply<T>(count, kVectors, tile.keys, columns, {tile.s, kWidth},
+                  {scratch_.y + d * kWidth, kWidth}, Store::add);
+    };
+    if constexpr (!kCareful) return part(0, p_.value_dim, {v, p_.v.row});
+    for (std::int64_t d = 0; d < p_.value_dim; d += kCopyRows) {
+      const std::int64_t count = smaller(kCopyRows, p_.value_dim - d);
+      copy_finite(v + d, p_.v.row, tile.keys, count, scratch_.finite);
+      part(d, count, {scratch_.finite, count});
+    }
+  }
+
+  static void fill(T* lanes, T x) {
+    for (int i = 0; i < kWidth; i += kLanes<T>) store(lanes + i, broadcast(x));
+  }
+
+  // The softcap turns +inf into a number.
+  void note_overflow() {
+    for (int i = 0; i < kWidth; i += kLanes<T>)
+      store(overflow_ + i, max(load(highest_ + i), load(overflow_ + i)));
+  }
+
+  // Where all is hidden so far, −inf less the reference is to be −inf.
+  static Vec<T> finite_shift(const Vec<T>& reference) {
+    return select(reference == broadcast(-kInfinity<T>), broadcast(T(0)), reference);
+  }
+
+  // Scores are taken relative to a reference, the maximum or at most kSlack less: it moves, and
+  // what was summed so far is rescaled, only where a score stands higher than that.
+  void raise_reference() {
+    for (int i = 0; i < kWidth; i += kLanes<T>) {
+      const Vec<T> before = load(reference_ + i), highest = load(highest_ + i);
+      const Mask<T> moved = before + broadcast(kSlack) < highest;
+      if (!any(moved)) continue;
+      const Vec<T> now = select(moved, highest, before);
+      store(reference_ + i, now);
+      const Vec<T> factor = exp_of_score(before - finite_shift(now));
+      store(sum_ + i, load(sum_ + i) * factor);
+      T* y = scratch_.y + i;
+      for (std::int64_t d = 0; d < p_.value_dim; ++d, y += kWidth) store(y, load(y) * factor);
+    }
+  }
+
+  // P = exp(S − reference) in place, and its sum for each query.
+  void exponentials(const ScoreTile<T>& tile) {
     if constexpr (kCareful) {
-      copy_finite(k.data, k.stride, tile.keys, p_.dim, scratch_.k, scratch_.poison_k);
-      copy_finite(v.data, v.stride, tile.keys, p_.value_dim, scratch_.v, scratch_.poison_v);
-      k = {scratch_.k, p_.dim};
-      v = {scratch_.v, p_.value_dim};
+      find_poison(k_ + tile.first_key * p_.k.row, p_.k.row, tile.keys, p_.dim, scratch_.poison_k);
+      find_poison(v_ + tile.first_key * p_.v.row, p_.v.row, tile.keys, p_.value_dim,
+                  scratch_.poison_v);
     }
-    multiply<T>(tile.keys, kVectors, p_.dim, k, {scratch_.q, kWidth}, {scratch_.s, kWidth},
-                Store::assign);
-    note_extremes(tile.keys);
-    scores_.finish(tile, nullptr);
-    raise_max(tile.keys);
-    exponentials(tile.keys);
-    multiply<T>(p_.value_dim, kVectors, tile.keys, v, {scratch_.s, kWidth}, {scratch_.y, kWidth},
-                started_ ? Store::add : Store::assign);
-    started_ = true;
-  }
-
-  // A product of −inf is an infinite operand that would pass for a hidden key; one of +inf would
-  // pass the softcap.
-  void note_extremes(std::int64_t keys) {
-    for (std::int64_t i = 0; i < keys * kWidth; i += kLanes<T>)
-      lowest_ = min(load(scratch_.s + i), lowest_);
-    if (!scores_.capped()) return;
-    for (std::int64_t i = 0; i < keys * kWidth; i += kLanes<T>)
-      highest_ = max(load(scratch_.s + i), highest_);
-  }
-
-  // Where all is hidden so far, −inf less the maximum is to be −inf.
-  static Vec<T> finite_shift(const Vec<T>& max) {
-    return select(max == broadcast(-kInfinity<T>), broadcast(T(0)), max);
-  }
-
-  // The new maximum of each query; if one moved, what was summed so far is rescaled.
-  void raise_max(std::int64_t keys) {
-    for (int v = 0; v < kVectors; ++v) {
-      const Vec<T> before = max_[v];
-      Vec<T> now = before;
-      for (std::int64_t j = 0; j < keys; ++j)
-        now = max(load(scratch_.s + j * kWidth + v * kLanes<T>), now);
-      if (!any(before < now)) continue;
-      max_[v] = now;
-      if (!started_) continue;
-      const Vec<T> factor = exp(before - finite_shift(now));
-      sum_[v] = sum_[v] * factor;
-      T* y = scratch_.y + v * kLanes<T>;
-      for (std::int64_t d = 0; d < p_.value_dim; ++d)
-        store(y + d * kWidth, load(y + d * kWidth) * factor);
-    }
-  }
-
-  // P = exp(S − max) in place, and its sum for each query.
-  void exponentials(std::int64_t keys) {
     const Vec<T> hidden = broadcast(-kInfinity<T>), zero = broadcast(T(0));
-    for (int v = 0; v < kVectors; ++v) {
-      const Vec<T> shift = finite_shift(max_[v]);
+    for (int i = 0; i < kWidth; i += kLanes<T>) {
+      const Vec<T> shift = finite_shift(load(reference_ + i));
       Vec<T> sum = zero;
-      for (std::int64_t j = 0; j < keys; ++j) {
-        T* at = scratch_.s + j * kWidth + v * kLanes<T>;
+      T* at = tile.s + i;
+      for (std::int64_t j = 0; j < tile.keys; ++j, at += kWidth) {
         const Vec<T> s = load(at);
-        Vec<T> p = exp(s - shift);
+        Vec<T> p = exp_of_score(s - shift);
         if constexpr (kCareful) {
           const Mask<T> invisible = s == hidden;
-          p = select(invisible, zero,
-                     p + load(poison_q_ + v * kLanes<T>) + broadcast(scratch_.poison_k[j]));
+          p = select(invisible, zero, p + load(poison_q_ + i) + broadcast(scratch_.poison_k[j]));
           sum = sum + p;
           p = select(invisible, zero, p + broadcast(scratch_.poison_v[j]));
         } else {
@@ -172,37 +189,44 @@ class ForwardPanel {
         }
         store(at, p);
       }
-      sum_[v] = sum_[v] + sum;
+      store(sum_ + i, load(sum_ + i) + sum);
     }
   }
 
-  // Y /= sum; 0 where nothing is visible.
+  // Y /= sum and lse = reference + log sum; 0 and −inf where nothing is visible. True if all is
+  // finite and no product was −inf, an infinite operand that would pass for a hidden key.
   bool finish() {
-    const Vec<T> zero = broadcast(T(0));
-    Vec<T> check = fma(lowest_, zero, zero);
-    check = fma(highest_, zero, check);
-    for (int v = 0; v < kVectors; ++v) {
-      const Mask<T> nothing = sum_[v] == zero;
-      const Vec<T> factor = broadcast(T(1)) / sum_[v];
-      check = fma(sum_[v], zero, check);
-      T* y = scratch_.y + v * kLanes<T>;
-      for (std::int64_t d = 0; d < p_.value_dim; ++d) {
-        const Vec<T> x = started_ ? load(y + d * kWidth) : zero;
-        check = fma(x, zero, check);
-        store(y + d * kWidth, select(nothing, zero, x * factor));
+    const Vec<T> zero = broadcast(T(0)), one = broadcast(T(1));
+    Vec<T> check = zero;
+    for (int i = 0; i < kWidth; i += kLanes<T>) {
+      const Vec<T> sum = load(sum_ + i);
+      const Mask<T> nothing = sum == zero;
+      const Vec<T> factor = select(nothing, zero, one / sum);
+      check = fma(sum + load(lowest_ + i) + load(overflow_ + i), zero, check);
+      Vec<T> bad = zero;
+      T* y = scratch_.y + i;
+      for (std::int64_t d = 0; d < p_.value_dim; ++d, y += kWidth) {
+        const Vec<T> x = load(y) * factor;
+        bad = fma(x, zero, bad);
+        store(y, x);
       }
+      check = check + bad;
+      const Vec<T> lse = load(reference_ + i) + log_of_sum(select(nothing, one, sum));
+      store(lse_ + i, select(nothing, broadcast(-kInfinity<T>), lse));
     }
     return sum_lanes(check) == T(0);
   }
 
   const AttentionProblem<T>& p_;
-  const Scores<T> scores_;
+  const ScoreStage<T> scores_;
   const std::int64_t first_query_, queries_;
   const ForwardScratch<T> scratch_;
   const T *k_, *v_;
-  bool started_ = false;
-  Vec<T> max_[kVectors], sum_[kVectors];
-  Vec<T> lowest_ = broadcast(T(0)), highest_ = broadcast(T(0));
+  // Of each query: the reference and the sum of exp(s − reference) so far, lse; the lowest product,
+  // the highest score of the block, the highest product of all where there is a
+  // softcap.
+  alignas(64) T reference_[kWidth], sum_[kWidth], lse_[kWidth];
+  alignas(64) T lowest_[kWidth], highest_[kWidth], overflow_[kWidth];
   alignas(64) T poison_q_[kWidth];
 };
 

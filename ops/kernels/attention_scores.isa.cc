@@ -1,4 +1,5 @@
-#include "fovea/ops/kernels/attention_tile.h"
+#include "fovea/ops/kernels/attention_stage.h"
+#include "fovea/ops/kernels/exp2.h"
 #include "fovea/ops/kernels/isa.h"
 
 namespace fovea::kernels::FOVEA_ISA_NAMESPACE {
@@ -31,7 +32,7 @@ void exponentiate(const ScoreTile<T>& t, const T* lse) {
 template <class T>
 void scores_panel(const AttentionProblem<T>& p, const ScoresTask<T>& task, void* memory) {
   const ScoresScratch<T> scratch(p, memory);
-  const Scores<T> scores(p, task.batch, task.head);
+  const ScoreStage<T> scores(p, task.batch, task.head);
   const std::int64_t count = smaller(kPanel<T>, p.queries - task.first_query);
   const std::int64_t kv_head = task.head / (p.heads / p.kv_heads);
   const T* q =
@@ -39,7 +40,7 @@ void scores_panel(const AttentionProblem<T>& p, const ScoresTask<T>& task, void*
   const T* k = p.k.data + task.batch * p.k.batch + kv_head * p.k.head;
   T* out = task.out.data + task.batch * task.out.batch + task.head * task.out.head +
            task.first_query * task.out.row;
-  pack_scaled<false, T>(q, p.q.row, count, p.dim, p.scale, scratch.q, kPanel<T>, nullptr);
+  pack_scaled(q, p.q.row, count, p.dim, p.scale, scratch.q, kPanel<T>);
   T lse[kPanel<T>] = {};
   for (std::int64_t i = 0; task.lse.data && i < count; ++i) {
     lse[i] = task.lse.data[task.batch * task.lse.batch + task.head * task.lse.head +
@@ -53,7 +54,8 @@ void scores_panel(const AttentionProblem<T>& p, const ScoresTask<T>& task, void*
         scratch.s, kPanel<T>, kPanel<T>, task.first_query, count, j, smaller(kBlock, p.keys - j)};
     multiply<T>(tile.keys, kPanelVectors<T>, p.dim, RowMajor<T>{k + j * p.k.row, p.k.row},
                 {scratch.q, kPanel<T>}, {tile.s, tile.stride}, Store::assign);
-    if (task.stage == ScoresStage::biased) scores.finish(tile, nullptr);
+    if (task.stage == ScoresStage::biased && scores.changes(tile))
+      scores.finish(tile, nullptr, nullptr);
     if (task.stage == ScoresStage::capped && scores.capped()) scores.cap(tile, nullptr);
     if (task.lse.data) exponentiate(tile, lse);
     for (std::int64_t i = 0; i < count; ++i) {

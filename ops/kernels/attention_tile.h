@@ -1,11 +1,11 @@
-// What the attention kernels share: scratch, packed panels of queries, and the scores of a tile.
-// Lanes are queries.
+// What the attention kernels share: which keys a query may see, and packed panels of queries, whose
+// lanes are queries.
 #pragma once
 
 #include "fovea/ops/kernels/carver.h"
-#include "fovea/ops/kernels/functions.h"
 #include "fovea/ops/kernels/multiply.h"
 #include "fovea/ops/kernels/table.h"
+#include "fovea/ops/kernels/transpose.h"
 
 namespace fovea::kernels::FOVEA_ISA_NAMESPACE {
 namespace {
@@ -15,14 +15,6 @@ inline constexpr std::int64_t kPanel = kAttentionPanel<T>;
 // Vectors of a full panel.
 template <class T>
 inline constexpr int kPanelVectors = static_cast<int>(kAttentionPanel<T>) / kLanes<T>;
-
-// x if it is finite, else 0 and `found` is set.
-template <class T>
-FOVEA_INLINE T finite_or_zero(T x, bool& found) {
-  if (x - x == T(0)) return x;
-  found = true;
-  return T(0);
-}
 
 struct KeyRange {
   std::int64_t begin, end;
@@ -55,156 +47,77 @@ Visibility visibility_of(const AttentionProblem<T>& p, std::int64_t batch) {
           right == kUnbounded ? kFar : near(offset + right + 1)};
 }
 
-// Copies rows with 0 for what is not finite; `poison` is NaN for such a row and 0 for the others,
-// or null.
+// to[j*columns + d] = from[j*stride + d], 0 for what is not finite.
 template <class T>
-void copy_finite(const T* from, std::int64_t stride, std::int64_t rows, std::int64_t dim, T* to,
+void copy_finite(const T* from, std::int64_t stride, std::int64_t rows, std::int64_t columns,
+                 T* to) {
+  for (std::int64_t j = 0; j < rows; ++j) {
+    for (std::int64_t d = 0; d < columns; ++d) {
+      const T x = from[j * stride + d];
+      to[j * columns + d] = x - x == T(0) ? x : T(0);
+    }
+  }
+}
+
+// poison[j] = NaN for a row with something that is not finite, 0 for the others.
+template <class T>
+void find_poison(const T* from, std::int64_t stride, std::int64_t rows, std::int64_t columns,
                  T* poison) {
   for (std::int64_t j = 0; j < rows; ++j) {
-    bool found = false;
-    for (std::int64_t d = 0; d < dim; ++d)
-      to[j * dim + d] = finite_or_zero(from[j * stride + d], found);
-    if (poison) poison[j] = found ? std::numeric_limits<T>::quiet_NaN() : T(0);
+    poison[j] = T(0);
+    for (std::int64_t d = 0; d < columns; ++d) poison[j] += from[j * stride + d] * T(0);
   }
 }
 
-// dst[d*width + i] = scale · rows[i][d] for `count` rows, 0 in the other lanes. The product is
-// rounded once, from f64: any scale times any query that gives a score worth having. With kCareful,
-// what is not finite becomes 0 and poison[i] NaN (else 0).
-template <bool kCareful, class T>
+// x[i] *= scale for i < size, a multiple of kLanes. The product is rounded once, so that any scale
+// times any query that gives a score worth having is one.
+template <class T>
+void scale_all(T* x, std::int64_t size, double scale) {
+  const T high = static_cast<T>(scale), low = static_cast<T>(scale - static_cast<double>(high));
+  const auto each = [&](const auto& f) {
+    for (std::int64_t i = 0; i < size; i += kLanes<T>) store(x + i, f(load(x + i)));
+  };
+  if (high * high < T(1e-30) || high * high > T(1e30)) {  // what it lacks is no normal number of T
+    for (std::int64_t i = 0; i < size; ++i)
+      x[i] = static_cast<T>(static_cast<double>(x[i]) * scale);
+  } else if (low == T(0)) {
+    each([&](const Vec<T>& v) { return v * broadcast(high); });
+  } else {
+    each([&](const Vec<T>& v) {
+      const Mask<T> finite = v - v == broadcast(T(0));
+      return select(finite, fma(v, broadcast(high), v * broadcast(low)), v * broadcast(high));
+    });
+  }
+}
+
+template <class T>
+void fill_zero(T* x, std::int64_t size) {
+  for (std::int64_t i = 0; i < size; ++i) x[i] = T(0);
+}
+
+// dst[d*width + i] = scale · rows[i][d] for `count` rows, 0 in the other lanes.
+template <class T>
 void pack_scaled(const T* rows, std::int64_t stride, std::int64_t count, std::int64_t dim,
-                 double scale, T* dst, std::int64_t width, T* poison) {
-  for (std::int64_t i = 0; i < width; ++i) {
-    bool found = false;
-    for (std::int64_t d = 0; d < dim; ++d) {
-      T x = i < count ? static_cast<T>(static_cast<double>(rows[i * stride + d]) * scale) : T(0);
-      if constexpr (kCareful) x = finite_or_zero(x, found);
-      dst[d * width + i] = x;
-    }
-    if constexpr (kCareful) poison[i] = found ? std::numeric_limits<T>::quiet_NaN() : T(0);
-  }
+                 double scale, T* dst, std::int64_t width) {
+  if (count < width) fill_zero(dst, dim * width);
+  transpose(rows, stride, count, dim, dst, width);
+  scale_all(dst, dim * width, scale);
 }
 
-// A tile of scores: s[j*stride + lane] for key `first_key + j` and query `first_query + lane`.
-// Lanes from `queries` on, up to `width`, belong to no query.
+// What is not finite in a packed panel becomes 0, and its lane's poison NaN (else 0).
 template <class T>
-struct ScoreTile {
-  T* s;
-  std::int64_t stride, width;
-  std::int64_t first_query, queries;
-  std::int64_t first_key, keys;
-};
-
-// From products to scores for one head: softcap, bias, then −inf where a query does not see a key.
-template <class T>
-class Scores {
- public:
-  Scores(const AttentionProblem<T>& p, std::int64_t batch, std::int64_t head)
-      : visibility_(visibility_of(p, batch)), mask_(p.mask), bias_(p.bias) {
-    if (mask_.data) mask_.data += batch * mask_.batch + head * mask_.head;
-    if (bias_.data) bias_.data += batch * bias_.batch + head * bias_.head;
-    if (p.softcap > 0) {
-      const double low = std::numeric_limits<T>::denorm_min(), high = std::numeric_limits<T>::max();
-      softcap_ = static_cast<T>(p.softcap < low ? low : p.softcap > high ? high : p.softcap);
+void take_out_poison(T* packed, std::int64_t dim, std::int64_t width, T* poison) {
+  const Vec<T> zero = broadcast(T(0));
+  for (std::int64_t i = 0; i < width; i += kLanes<T>) {
+    Vec<T> check = zero;
+    for (std::int64_t d = 0; d < dim; ++d) {
+      const Vec<T> x = load(packed + d * width + i);
+      check = fma(x, zero, check);
+      store(packed + d * width + i, select(x - x == zero, x, zero));
     }
+    store(poison + i, check);
   }
-
-  const Visibility& visibility() const { return visibility_; }
-  bool capped() const { return softcap_ > T(0); }
-
-  // Whether the mask leaves anything of the tile.
-  bool sees_any(const ScoreTile<T>& t) const {
-    if (!mask_.data) return true;
-    const std::int64_t rows = mask_.row == 0 ? 1 : t.queries;
-    for (std::int64_t i = 0; i < rows; ++i) {
-      const bool* row = mask_.data + (t.first_query + i) * mask_.row + t.first_key * mask_.column;
-      for (std::int64_t j = 0; j < t.keys; ++j) {
-        if (row[j * mask_.column]) return true;
-      }
-    }
-    return false;
-  }
-
-  // s = softcap · tanh(s / softcap); `tanh_tile`, of the tile's stride, keeps the tanh if it is not
-  // null.
-  void cap(const ScoreTile<T>& t, T* tanh_tile) const {
-    const Vec<T> bound = broadcast(softcap_);
-    for (std::int64_t j = 0; j < t.keys; ++j) {
-      for (std::int64_t i = j * t.stride; i < j * t.stride + t.width; i += kLanes<T>) {
-        const Vec<T> y = tanh(load(t.s + i) / bound);
-        if (tanh_tile) store(tanh_tile + i, y);
-        store(t.s + i, bound * y);
-      }
-    }
-  }
-
-  void finish(const ScoreTile<T>& t, T* tanh_tile) const {
-    if (capped()) cap(t, tanh_tile);
-    if (bias_.data) add_bias(t);
-    if (mask_.data) apply_mask(t);
-    if (crosses_an_edge(t)) hide_outside(t);
-  }
-
- private:
-  bool crosses_an_edge(const ScoreTile<T>& t) const {
-    const KeyRange first = visibility_.of(t.first_query);
-    const KeyRange last = visibility_.of(t.first_query + t.queries - 1);
-    return last.begin > t.first_key || first.end < t.first_key + t.keys;
-  }
-
-  void add_bias(const ScoreTile<T>& t) const {
-    const T* bias = bias_.data + t.first_query * bias_.row + t.first_key * bias_.column;
-    const Vec<T> hidden = broadcast(-kInfinity<T>);
-    T lanes[kPanel<T>] = {};
-    for (std::int64_t j = 0; j < t.keys; ++j) {
-      for (std::int64_t i = 0; i < t.queries; ++i)
-        lanes[i] = bias[i * bias_.row + j * bias_.column];
-      T* s = t.s + j * t.stride;
-      for (std::int64_t i = 0; i < t.width; i += kLanes<T>) {
-        const Vec<T> b = load(lanes + i);
-        store(s + i, select(b == hidden, hidden, load(s + i) + b));  // a NaN may be hidden
-      }
-    }
-  }
-
-  void apply_mask(const ScoreTile<T>& t) const {
-    const bool* mask = mask_.data + t.first_query * mask_.row + t.first_key * mask_.column;
-    const Vec<T> zero = broadcast(T(0)), hidden = broadcast(-kInfinity<T>);
-    T visible[kPanel<T>] = {};
-    for (std::int64_t j = 0; j < t.keys; ++j) {
-      for (std::int64_t i = 0; i < t.queries; ++i) {
-        visible[i] = mask[i * mask_.row + j * mask_.column] ? T(1) : T(0);
-      }
-      T* s = t.s + j * t.stride;
-      for (std::int64_t i = 0; i < t.width; i += kLanes<T>) {
-        store(s + i, select(load(visible + i) == zero, hidden, load(s + i)));
-      }
-    }
-  }
-
-  void hide_outside(const ScoreTile<T>& t) const {
-    T begin[kPanel<T>] = {}, end[kPanel<T>] = {};
-    for (std::int64_t i = 0; i < t.queries; ++i) {
-      const KeyRange range = visibility_.of(t.first_query + i);
-      begin[i] = static_cast<T>(clamp(range.begin - t.first_key, 0, t.keys));
-      end[i] = static_cast<T>(clamp(range.end - t.first_key, 0, t.keys));
-    }
-    const Vec<T> hidden = broadcast(-kInfinity<T>);
-    for (std::int64_t j = 0; j < t.keys; ++j) {
-      const Vec<T> key = broadcast(static_cast<T>(j));
-      T* s = t.s + j * t.stride;
-      for (std::int64_t i = 0; i < t.width; i += kLanes<T>) {
-        const Vec<T> x = select(key < load(begin + i), hidden, load(s + i));
-        store(s + i, select(key < load(end + i), x, hidden));
-      }
-    }
-  }
-
-  Visibility visibility_;
-  ScoreView<const bool> mask_;
-  ScoreView<const T> bias_;
-  T softcap_ = T(0);
-};
+}
 
 }  // namespace
 }  // namespace fovea::kernels::FOVEA_ISA_NAMESPACE

@@ -23,12 +23,14 @@ struct RowMajor {
   const T* data;
   std::int64_t stride;
   FOVEA_INLINE const T& at(std::int64_t m, std::int64_t k) const { return data[m * stride + k]; }
+  FOVEA_INLINE void skip(std::int64_t rows) { data += rows * stride; }
 };
 template <class T>
 struct ColumnMajor {
   const T* data;
   std::int64_t stride;
   FOVEA_INLINE const T& at(std::int64_t m, std::int64_t k) const { return data[k * stride + m]; }
+  FOVEA_INLINE void skip(std::int64_t rows) { data += rows; }
 };
 
 // Rows of vectors: row i starts at data + i*stride.
@@ -40,64 +42,140 @@ struct VectorRows {
 
 enum class Store { assign, add };
 
-template <int kRows, int kVectors, class T, class A>
-FOVEA_INLINE void multiply_tile(std::int64_t m, std::int64_t k, const A& a, VectorRows<const T> b,
-                                VectorRows<T> c, Store mode) {
+// The next row. The compiler is not to know that rows lie evenly: it would keep the distance to
+// each one in a register, spill those to vector registers, and wait for them behind the products.
+template <class T>
+FOVEA_INLINE T* next_row(T* row, std::int64_t stride) {
+  row += stride;
+  asm("" : "+r"(row));
+  return row;
+}
+
+// What becomes of a tile of finished sums: the next rows, of vectors v, v + 1, …
+template <class T>
+struct StoreRows {
+  VectorRows<T> c;
+  Store mode;
+
+  // What the sums will be added to.
+  template <int kRows, int kVectors>
+  FOVEA_INLINE void prefetch(std::int64_t v) const {
+    if (mode == Store::assign) return;
+    const T* row = c.data + v * kLanes<T>;
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r, row = next_row(row, c.stride)) {
+#pragma GCC unroll 4
+      for (int x = 0; x < kVectors; ++x) __builtin_prefetch(row + x * kLanes<T>, 1);
+    }
+  }
+  FOVEA_INLINE void skip(std::int64_t rows) { c.data += rows * c.stride; }
+  template <int kRows, int kVectors>
+  FOVEA_INLINE void put(std::int64_t v, const Vec<T> (&sum)[kRows][kVectors]) const {
+    T* row = c.data + v * kLanes<T>;
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r, row = next_row(row, c.stride)) {
+#pragma GCC unroll 4
+      for (int x = 0; x < kVectors; ++x) {
+        T* out = row + x * kLanes<T>;
+        store(out, mode == Store::add ? load(out) + sum[r][x] : sum[r][x]);
+      }
+    }
+  }
+};
+
+// Stores them and keeps, for each lane, the extremes over all rows; what is NaN does not count.
+template <class T>
+struct StoreAndTrack {
+  VectorRows<T> c;
+  T *lowest, *highest;  // [vectors] of lanes
+
+  template <int kRows, int kVectors>
+  FOVEA_INLINE void prefetch(std::int64_t) const {}
+
+  FOVEA_INLINE void skip(std::int64_t rows) { c.data += rows * c.stride; }
+  template <int kRows, int kVectors>
+  FOVEA_INLINE void put(std::int64_t v, const Vec<T> (&sum)[kRows][kVectors]) const {
+    T* row = c.data + v * kLanes<T>;
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r, row = next_row(row, c.stride)) {
+#pragma GCC unroll 4
+      for (int x = 0; x < kVectors; ++x) store(row + x * kLanes<T>, sum[r][x]);
+    }
+#pragma GCC unroll 4
+    for (int x = 0; x < kVectors; ++x) {
+      T *low_at = lowest + (v + x) * kLanes<T>, *high_at = highest + (v + x) * kLanes<T>;
+      Vec<T> low = load(low_at), high = load(high_at);
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r) {
+        low = min(sum[r][x], low);
+        high = max(sum[r][x], high);
+      }
+      store(low_at, low);
+      store(high_at, high);
+    }
+  }
+};
+
+template <int kRows, int kVectors, class T, class A, class Out>
+FOVEA_INLINE void multiply_tile(std::int64_t v, std::int64_t k, const A& a, VectorRows<const T> b,
+                                const Out& out) {
   Vec<T> sum[kRows][kVectors];
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) sum[r][v] = broadcast(T(0));
+    for (int x = 0; x < kVectors; ++x) sum[r][x] = broadcast(T(0));
   }
-  const T* row = b.data;
+  out.template prefetch<kRows, kVectors>(v);
+  const T* row = b.data + v * kLanes<T>;
   for (std::int64_t i = 0; i < k; ++i, row += b.stride) {
     Vec<T> vectors[kVectors];
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) vectors[v] = load(row + v * kLanes<T>);
+    for (int x = 0; x < kVectors; ++x) vectors[x] = load(row + x * kLanes<T>);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
-      const Register<T> factor = broadcast_register(a.at(m + r, i));
+      const Register<T> factor = broadcast_register(a.at(r, i));
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) sum[r][v] = fma(factor, vectors[v], sum[r][v]);
+      for (int x = 0; x < kVectors; ++x) sum[r][x] = fma(factor, vectors[x], sum[r][x]);
     }
   }
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
-      T* out = c.data + (m + r) * c.stride + v * kLanes<T>;
-      store(out, mode == Store::add ? load(out) + sum[r][v] : sum[r][v]);
-    }
-  }
+  out.put(v, sum);
 }
 
-// Rows [m, rows) in tiles of kRows, the rest in smaller ones.
-template <int kRows, int kVectors, class T, class A>
-FOVEA_INLINE void multiply_rows(std::int64_t m, std::int64_t rows, std::int64_t k, const A& a,
-                                VectorRows<const T> b, VectorRows<T> c, Store mode) {
-  for (; m + kRows <= rows; m += kRows) multiply_tile<kRows, kVectors, T>(m, k, a, b, c, mode);
+// The next `rows` rows in tiles of kRows, the rest in smaller ones. (Operands move on with the
+// tiles: the distances between a tile's rows are then the same for all of them.)
+template <int kRows, int kVectors, class T, class A, class Out>
+FOVEA_INLINE void multiply_rows(std::int64_t rows, std::int64_t v, std::int64_t k, A a,
+                                VectorRows<const T> b, Out out) {
+  for (; rows >= kRows; rows -= kRows) {
+    multiply_tile<kRows, kVectors, T>(v, k, a, b, out);
+    a.skip(kRows);
+    out.skip(kRows);
+  }
   if constexpr (kRows > 1) {
     constexpr int kFewer = kRows > 4 ? 4 : (kRows + 1) / 2;
-    if (m < rows) multiply_rows<kFewer, kVectors, T>(m, rows, k, a, b, c, mode);
+    if (rows > 0) multiply_rows<kFewer, kVectors, T>(rows, v, k, a, b, out);
   }
 }
 
-// c[m] = (or +=) Σ_k a(m, k) · b[k] for `rows` rows of `vectors` vectors. The sum runs from zero in
-// the order of k and is then added, so that long sums are sums of short ones.
-template <class T, template <class> class Operand>
-[[gnu::noinline]] void multiply(std::int64_t rows, std::int64_t vectors, std::int64_t k,
-                                Operand<T> a, VectorRows<const T> b, VectorRows<T> c, Store mode) {
+// out.put(v, Σ_k a(m, k) · b[k]) for `rows` rows of `vectors` vectors, in tiles. Each sum runs from
+// zero in the order of k.
+template <class T, template <class> class Operand, class Out>
+[[gnu::noinline]] void multiply_into(const Out& out, std::int64_t rows, std::int64_t vectors,
+                                     std::int64_t k, Operand<T> a, VectorRows<const T> b) {
   std::int64_t v = 0;
-  const auto at = [&v](auto operand) {
-    operand.data += v * kLanes<T>;
-    return operand;
-  };
-  for (; v + kTileVectors <= vectors; v += kTileVectors) {
-    multiply_rows<kTileRows, kTileVectors, T>(0, rows, k, a, at(b), at(c), mode);
-  }
+  for (; v + kTileVectors <= vectors; v += kTileVectors)
+    multiply_rows<kTileRows, kTileVectors, T>(rows, v, k, a, b, out);
   if constexpr (kTileVectors > 1) {
-    for (; v < vectors; ++v) multiply_rows<kTileRows, 1, T>(0, rows, k, a, at(b), at(c), mode);
+    for (; v < vectors; ++v) multiply_rows<kTileRows, 1, T>(rows, v, k, a, b, out);
   }
+}
+
+// c[m] = (or +=) Σ_k a(m, k) · b[k]. The sum is added when it is complete, so that long sums are
+// sums of short ones.
+template <class T, template <class> class Operand>
+void multiply(std::int64_t rows, std::int64_t vectors, std::int64_t k, Operand<T> a,
+              VectorRows<const T> b, VectorRows<T> c, Store mode) {
+  multiply_into<T>(StoreRows<T>{c, mode}, rows, vectors, k, a, b);
 }
 
 }  // namespace

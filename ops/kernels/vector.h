@@ -107,6 +107,25 @@ FOVEA_INLINE Register<T> power_of_two_register(const Register<T>& x) {
   return xsimd::bitwise_cast<Register<T>>(bits << FloatBits<T>::mantissa);
 }
 
+// 2^n, where n + bias stands in the lowest bits of x.
+template <class T>
+FOVEA_INLINE Register<T> exponent_from_low_bits_register(const Register<T>& x) {
+  using Int = typename FloatBits<T>::Int;
+  return xsimd::bitwise_cast<Register<T>>(xsimd::bitwise_cast<Register<Int>>(x)
+                                          << FloatBits<T>::mantissa);
+}
+
+// The exponent of a positive normal number: it is put into the lowest bits of 2^mantissa.
+template <class T>
+FOVEA_INLINE Register<T> exponent_register(const Register<T>& x) {
+  using Unsigned = typename FloatBits<T>::Unsigned;
+  constexpr T kOne = T(Unsigned{1} << FloatBits<T>::mantissa);
+  const auto bits = xsimd::bitwise_cast<Register<Unsigned>>(x) >> FloatBits<T>::mantissa;
+  const Register<T> sum = xsimd::bitwise_cast<Register<T>>(
+      bits | xsimd::bitwise_cast<Register<Unsigned>>(Register<T>(kOne)));
+  return sum - Register<T>(kOne + T(FloatBits<T>::bias));
+}
+
 template <class T>
 inline constexpr int kRegisterLanes = static_cast<int>(Register<T>::size);
 
@@ -157,6 +176,18 @@ FOVEA_INLINE T power_of_two_register(T x) {
 }
 
 template <class T>
+FOVEA_INLINE T exponent_from_low_bits_register(T x) {
+  using Unsigned = typename FloatBits<T>::Unsigned;
+  return __builtin_bit_cast(T, __builtin_bit_cast(Unsigned, x) << FloatBits<T>::mantissa);
+}
+template <class T>
+FOVEA_INLINE T exponent_register(T x) {
+  using Unsigned = typename FloatBits<T>::Unsigned;
+  const Unsigned bits = __builtin_bit_cast(Unsigned, x) >> FloatBits<T>::mantissa;
+  return static_cast<T>(bits) - T(FloatBits<T>::bias);
+}
+
+template <class T>
 inline constexpr int kRegisterLanes = 1;
 
 #endif
@@ -170,6 +201,37 @@ FOVEA_INLINE Register<T> in_register(Register<T> x) {
   asm("" : "+v"(x.data));
 #endif
   return x;
+}
+
+// ---- Bytes as a mask
+// -----------------------------------------------------------------------------------------------
+
+// Set where a byte is not 0, for kRegisterLanes bytes; xsimd does not widen bytes.
+template <class T>
+FOVEA_INLINE RegisterMask<T> nonzero_register(const std::uint8_t* bytes) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) {
+    const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes));
+    return RegisterMask<T>(_mm_test_epi8_mask(x, x));
+  } else {
+    const __m128i x = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes));
+    return RegisterMask<T>(static_cast<__mmask8>(_mm_test_epi8_mask(x, x)));
+  }
+#elif defined(__AVX2__)
+  if constexpr (sizeof(T) == 4) {
+    const __m128i x = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes));
+    return _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_cvtepu8_epi32(x), _mm256_setzero_si256()));
+  } else {
+    std::int32_t four;
+    __builtin_memcpy(&four, bytes, sizeof(four));
+    return _mm256_castsi256_pd(
+        _mm256_cmpgt_epi64(_mm256_cvtepu8_epi64(_mm_cvtsi32_si128(four)), _mm256_setzero_si256()));
+  }
+#else
+  T lanes[kRegisterLanes<T>];
+  for (int i = 0; i < kRegisterLanes<T>; ++i) lanes[i] = static_cast<T>(bytes[i]);
+  return load_register(lanes) > broadcast_register(T(0));
+#endif
 }
 
 // ---- The vector
@@ -246,6 +308,12 @@ template <class T>
 FOVEA_INLINE Vec<T> fma(const Vec<T>& a, const Vec<T>& b, const Vec<T>& c) {
   return each_register<Vec<T>>([&](int i) { return fma_register<T>(a.r[i], b.r[i], c.r[i]); });
 }
+// Set where a byte is not 0.
+template <class T>
+FOVEA_INLINE Mask<T> nonzero(const std::uint8_t* bytes) {
+  return each_register<Mask<T>>(
+      [&](int i) { return nonzero_register<T>(bytes + i * kRegisterLanes<T>); });
+}
 // The second operand where either is NaN.
 template <class T>
 FOVEA_INLINE Vec<T> max(const Vec<T>& a, const Vec<T>& b) {
@@ -254,6 +322,20 @@ FOVEA_INLINE Vec<T> max(const Vec<T>& a, const Vec<T>& b) {
 template <class T>
 FOVEA_INLINE Vec<T> min(const Vec<T>& a, const Vec<T>& b) {
   return each_register<Vec<T>>([&](int i) { return min_register<T>(a.r[i], b.r[i]); });
+}
+template <class T>
+FOVEA_INLINE Vec<T> exponent_from_low_bits(const Vec<T>& x) {
+  return each_register<Vec<T>>([&](int i) { return exponent_from_low_bits_register<T>(x.r[i]); });
+}
+template <class T>
+FOVEA_INLINE Vec<T> exponent_of(const Vec<T>& x) {
+  return each_register<Vec<T>>([&](int i) { return exponent_register<T>(x.r[i]); });
+}
+// 2^n for an integral, normal exponent n.
+template <class T>
+FOVEA_INLINE Vec<T> power_of_two(const Vec<T>& n) {
+  const Vec<T> shifted = n + broadcast(kRoundingShift<T>);
+  return each_register<Vec<T>>([&](int i) { return power_of_two_register<T>(shifted.r[i]); });
 }
 // a where the mask is set, b elsewhere.
 template <class T>

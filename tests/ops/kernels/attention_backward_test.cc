@@ -80,6 +80,10 @@ struct TrueGradients {
 template <class T>
 TrueGradients true_gradients(const AttentionCase<T>& c, const Truth& t, const Cotangents<T>& d) {
   const Extents& e = c.e;
+  // The kernels take a probability below the normal numbers for 0: an error of that size, here as
+  // the magnitude that it would be the rounding error of.
+  constexpr double lost = static_cast<double>(std::numeric_limits<T>::min()) /
+                          static_cast<double>(std::numeric_limits<T>::epsilon());
   TrueGradients r;
   const auto size = [](std::int64_t n) { return static_cast<std::size_t>(n); };
   r.dq.resize(size(e.batch * e.heads * e.queries * e.dim));
@@ -106,15 +110,15 @@ TrueGradients true_gradients(const AttentionCase<T>& c, const Truth& t, const Co
             const double term = dy(n) * static_cast<double>(c.v.at(b, g, j, n));
             dp[size(j)].add(term, term);
             delta.add(p[j] * term, p[j] * term);
-            r.dv[size(((b * e.kv_heads + g) * e.keys + j) * e.value_dim + n)].add(p[j] * dy(n),
-                                                                                  p[j] * dy(n));
+            r.dv[size(((b * e.kv_heads + g) * e.keys + j) * e.value_dim + n)].add(
+                p[j] * dy(n), (p[j] + lost) * dy(n));
           }
         }
         for (std::int64_t j = 0; j < e.keys; ++j) {
           if (!c.visible(b, h, i, j)) continue;
           const double capped = t.capped[row * size(e.keys) + size(j)];
           double ds = p[j] * (dp[size(j)].value - delta.value);
-          double magnitude = p[j] * (dp[size(j)].magnitude + delta.magnitude);
+          double magnitude = (p[j] + lost) * (dp[size(j)].magnitude + delta.magnitude);
           if (c.bias.present) r.dbias[c.bias.index(b, h, i, j)].add(ds, magnitude);
           ds *= c.p.scale * (1 - capped * capped);
           magnitude *= c.p.scale;
