@@ -7,19 +7,82 @@
 
 namespace fovea::kernels {
 
+namespace {
+
+// Where queries are few, k and v are read row by row, once for all heads of a group; lanes that are
+// queries would mostly be empty. With many rows in a group it is no longer a matter of reading.
+constexpr std::int64_t kDecodeQueries = 4, kDecodeRows = 64;
+
 template <class T>
-std::size_t attention_forward_scratch(const AttentionProblem<T>& problem, int slots) {
-  return loops<T>(kernels()).attention_forward_scratch(problem) * static_cast<std::size_t>(slots);
+std::int64_t decode_rows(const AttentionProblem<T>& p) {
+  return p.heads / std::max<std::int64_t>(1, p.kv_heads) * p.queries;
 }
 
-namespace {
+template <class T>
+bool decodes(const AttentionProblem<T>& p) {
+  return p.queries <= kDecodeQueries && decode_rows(p) <= kDecodeRows;
+}
+
+// Chunks of keys, by shape alone: enough tasks for a few threads, of at least 256 keys each.
+template <class T>
+std::int64_t decode_chunks(const AttentionProblem<T>& p) {
+  const std::int64_t heads = std::max<std::int64_t>(1, p.batch * p.kv_heads);
+  return std::clamp<std::int64_t>(p.keys / 256, 1, (15 + heads) / heads);
+}
+
+// Elements of the parts of one chunk.
+template <class T>
+std::int64_t decode_part(const AttentionProblem<T>& p) {
+  constexpr std::int64_t kVector = 64 / static_cast<std::int64_t>(sizeof(T));
+  return decode_rows(p) * ((p.value_dim + kVector - 1) / kVector + 1) * kVector;
+}
+
+// The parts stand before the slots' scratch.
+template <class T>
+std::size_t decode_parts_bytes(const AttentionProblem<T>& p) {
+  if (!decodes(p)) return 0;
+  return static_cast<std::size_t>(p.batch * p.kv_heads * decode_chunks(p) * decode_part(p)) *
+         sizeof(T);
+}
+
+template <class T>
+std::size_t forward_slot(const AttentionProblem<T>& p) {
+  const Loops<T>& loop = loops<T>(kernels());
+  const std::size_t panel = loop.attention_forward_scratch(p);
+  return decodes(p) ? std::max(panel, loop.attention_decode_scratch(p)) : panel;
+}
+
+template <class T>
+void run_decode(const AttentionProblem<T>& p, const AttentionResult<T>& result, void* scratch,
+                int slots) {
+  const Loops<T>& loop = loops<T>(kernels());
+  const std::int64_t chunks = decode_chunks(p), part = decode_part(p);
+  const std::int64_t blocks = (p.keys + kAttentionDecodeBlock - 1) / kAttentionDecodeBlock;
+  T* parts = static_cast<T*>(scratch);
+  void* memory = static_cast<std::byte*>(scratch) + decode_parts_bytes(p);
+  const auto merge = [&](std::int64_t head) {
+    loop.attention_decode_merge(p, result, head / p.kv_heads, head % p.kv_heads,
+                                parts + head * chunks * part, chunks, part);
+  };
+  for_each_task(p.batch * p.kv_heads * chunks, memory, forward_slot(p), slots,
+                [&](std::int64_t task, void* slot) {
+                  const std::int64_t chunk = task % chunks, head = task / chunks;
+                  const std::int64_t begin = blocks * chunk / chunks * kAttentionDecodeBlock,
+                                     end = blocks * (chunk + 1) / chunks * kAttentionDecodeBlock;
+                  loop.attention_decode(p,
+                                        {head / p.kv_heads, head % p.kv_heads, begin,
+                                         std::min(p.keys, end), parts + task * part},
+                                        slot);
+                  if (chunks == 1) merge(head);
+                });
+  if (chunks > 1) parallel_for(p.batch * p.kv_heads, merge);
+}
 
 // Calls f(batch, head, first query, scratch of the slot) for each panel of queries.
 template <class T, class F>
 void for_each_panel(const AttentionProblem<T>& p, void* scratch, int slots, const F& f) {
   const std::int64_t panels = (p.queries + kAttentionPanel<T> - 1) / kAttentionPanel<T>;
-  const std::size_t slot = loops<T>(kernels()).attention_forward_scratch(p);
-  for_each_task(p.batch * p.heads * panels, scratch, slot, slots,
+  for_each_task(p.batch * p.heads * panels, scratch, forward_slot(p), slots,
                 [&](std::int64_t task, void* memory) {
                   const std::int64_t head = task / panels;
                   f(head / p.heads, head % p.heads, task % panels * kAttentionPanel<T>, memory);
@@ -29,8 +92,14 @@ void for_each_panel(const AttentionProblem<T>& p, void* scratch, int slots, cons
 }  // namespace
 
 template <class T>
+std::size_t attention_forward_scratch(const AttentionProblem<T>& problem, int slots) {
+  return decode_parts_bytes(problem) + forward_slot(problem) * static_cast<std::size_t>(slots);
+}
+
+template <class T>
 void attention_forward(const AttentionProblem<T>& problem, const AttentionResult<T>& result,
                        void* scratch, int slots) {
+  if (decodes(problem)) return run_decode(problem, result, scratch, slots);
   const auto function = loops<T>(kernels()).attention_forward;
   for_each_panel(problem, scratch, slots,
                  [&](std::int64_t batch, std::int64_t head, std::int64_t first, void* memory) {

@@ -43,28 +43,6 @@ struct BackwardHead {
   }
 };
 
-template <class T>
-std::int64_t whole_vectors(std::int64_t n) {
-  return (n + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
-}
-
-// `count` rows (none where `from` is null) of whole vectors; what lies beyond, up to a panel, is 0.
-template <class T>
-void copy_rows(const T* from, std::int64_t from_stride, std::int64_t count, std::int64_t dim, T* to,
-               std::int64_t stride) {
-  if (from == nullptr) count = 0;
-  for (std::int64_t i = 0; i < count; ++i) {
-    const T* row = from + i * from_stride;
-    T* copy = to + i * stride;
-    std::int64_t d = 0;
-    for (; d + kLanes<T> <= dim; d += kLanes<T>) store(copy + d, load(row + d));
-    if (d == stride) continue;
-    store(copy + d, broadcast(T(0)));
-    for (; d < dim; ++d) copy[d] = row[d];
-  }
-  fill_zero(to + count * stride, (kPanel<T> - count) * stride);
-}
-
 // delta[i] = Σ_d dy[i][d] y[i][d] for `count` rows, 0 in the other lanes. The sums of the vectors
 // become lanes, which are added up in order.
 template <class T>
@@ -75,11 +53,7 @@ void dot_rows(const T* dy, std::int64_t dy_stride, const T* y, std::int64_t y_st
   for (std::int64_t i = 0; i < count; ++i, dy += dy_stride, y += y_stride) {
     Vec<T> sum = broadcast(T(0));
     for (std::int64_t d = 0; d < whole; d += kLanes<T>) sum = fma(load(dy + d), load(y + d), sum);
-    if (whole < dim) {
-      alignas(64) T rest[kLanes<T>] = {};
-      for (std::int64_t d = whole; d < dim; ++d) rest[d - whole] = y[d];
-      sum = fma(load(dy + whole), load(rest), sum);
-    }
+    if (whole < dim) sum = fma(load(dy + whole), load_some(y + whole, dim - whole), sum);
     store(sums + i * kLanes<T>, sum);
   }
   transpose(sums, kLanes<T>, kPanel<T>, kLanes<T>, lanes, kPanel<T>);
@@ -109,10 +83,16 @@ template <class T>
 void pack_panel(const AttentionProblem<T>& p, const AttentionGradient<T>& g,
                 const BackwardHead<T>& head, std::int64_t first, std::int64_t count, bool careful,
                 const QueryPanel<T>& panel) {
-  copy_rows(head.q + first * p.q.row, p.q.row, count, p.dim, panel.q_rows, panel.q_stride);
-  scale_all(panel.q_rows, kPanel<T> * panel.q_stride, p.scale);
+  const auto rows = [&](const T* from, std::int64_t from_stride, std::int64_t dim, T* to,
+                        std::int64_t stride) {
+    const std::int64_t real = from ? count : 0;
+    copy_rows(from, from_stride, real, dim, to, stride);
+    fill_zero(to + real * stride, (kPanel<T> - real) * stride);
+  };
   const T* dy = head.dy ? head.dy + first * g.dy.row : nullptr;
-  copy_rows(dy, g.dy.row, count, p.value_dim, panel.dy_rows, panel.dy_stride);
+  rows(head.q + first * p.q.row, p.q.row, p.dim, panel.q_rows, panel.q_stride);
+  rows(dy, g.dy.row, p.value_dim, panel.dy_rows, panel.dy_stride);
+  scale_all(panel.q_rows, kPanel<T> * panel.q_stride, p.scale);
   // D = Σ dy∘y − dlse
   if (dy) {
     dot_rows(panel.dy_rows, panel.dy_stride, head.y + first * g.y.row, g.y.row, count, p.value_dim,

@@ -88,7 +88,6 @@ class ForwardPanel {
 
  private:
   static constexpr std::int64_t kWidth = kVectors * kLanes<T>;
-  static constexpr T kSlack = T(8);
 
   void block(const ScoreTile<T>& tile) {
     fill(highest_, -kInfinity<T>);
@@ -148,12 +147,12 @@ class ForwardPanel {
     return select(reference == broadcast(-kInfinity<T>), broadcast(T(0)), reference);
   }
 
-  // Scores are taken relative to a reference, the maximum or at most kSlack less: it moves, and
+  // Scores are taken relative to a reference, the maximum or at most the slack less: it moves, and
   // what was summed so far is rescaled, only where a score stands higher than that.
   void raise_reference() {
     for (int i = 0; i < kWidth; i += kLanes<T>) {
       const Vec<T> before = load(reference_ + i), highest = load(highest_ + i);
-      const Mask<T> moved = before + broadcast(kSlack) < highest;
+      const Mask<T> moved = before + broadcast(kReferenceSlack<T>) < highest;
       if (!any(moved)) continue;
       const Vec<T> now = select(moved, highest, before);
       store(reference_ + i, now);

@@ -76,8 +76,12 @@ class ScoreStage {
   // Everything; `highest`, unless null, is raised to each lane's largest score.
   void finish(const ScoreTile<T>& t, T* tanh_tile, T* highest) const {
     if (capped()) cap(t, tanh_tile);
-    alignas(64) T bias[kGroup * kPanel<T>] = {};
-    alignas(64) std::uint8_t visible[kGroup * kPanel<T>] = {};
+    alignas(64) T bias[kGroup * kPanel<T>];
+    alignas(64) std::uint8_t visible[kGroup * kPanel<T>];
+    if (t.queries < t.width) {  // lanes of no query
+      for (T& b : bias) b = T(0);
+      for (std::uint8_t& v : visible) v = 0;
+    }
     for (std::int64_t j = 0; j < t.keys; j += kGroup) {
       const ScoreTile<T> group = t.keys_from(j, smaller(kGroup, t.keys - j));
       if (bias_.data) gather_lanes(bias_, group, bias);
@@ -92,8 +96,27 @@ class ScoreStage {
     }
   }
 
+  // The same, for scores s[j] of one query and keys `first_key + j`.
+  void finish_row(T* s, std::int64_t query, std::int64_t first_key, std::int64_t keys) const {
+    const ScoreTile<T> row{s, 1, 1, query, 1, first_key, keys};
+    if (!changes(row)) return;
+    if (capped()) cap({s, 0, keys, query, 1, first_key, 1}, nullptr);
+    const KeyRange range = visibility_.of(query);
+    const T* bias = bias_.data + query * bias_.row + first_key * bias_.column;
+    const bool* mask = mask_.data + query * mask_.row + first_key * mask_.column;
+    for (std::int64_t j = 0; j < keys; ++j) {
+      bool visible = first_key + j >= range.begin && first_key + j < range.end;
+      if (bias_.data) {
+        visible &= bias[j * bias_.column] != -kInfinity<T>;
+        s[j] += bias[j * bias_.column];
+      }
+      if (mask_.data) visible &= mask[j * mask_.column];
+      if (!visible) s[j] = -kInfinity<T>;
+    }
+  }
+
  private:
-  static constexpr std::int64_t kGroup = 16;  // keys
+  static constexpr std::int64_t kGroup = 64;  // keys
 
   bool any_set(const bool* row, std::int64_t keys) const {
     std::int64_t j = 0;
@@ -135,14 +158,15 @@ class ScoreStage {
     const Vec<T> end = min(position(t, lane, visibility_.last_shift),
                            broadcast(near(visibility_.keys - t.first_key)));
     Vec<T> high = highest ? load(highest + lane) : hidden;
+    const bool biased = bias_.data != nullptr, masked = mask_.data != nullptr;
     for (std::int64_t j = 0; j < t.keys; ++j, bias += kPanel<T>, visible += kPanel<T>) {
       T* at = t.s + j * t.stride + lane;
       Vec<T> s = load(at);
-      if (bias_.data) {
+      if (biased) {
         const Vec<T> b = load(bias);
         s = select(b == hidden, hidden, s + b);  // a NaN may be hidden
       }
-      if (mask_.data) s = select(nonzero<T>(visible), s, hidden);
+      if (masked) s = select(nonzero<T>(visible), s, hidden);
       if (edge) {
         const Vec<T> key = broadcast(static_cast<T>(j));
         s = select(key < begin, hidden, select(key < end, s, hidden));

@@ -16,6 +16,11 @@ inline constexpr std::int64_t kPanel = kAttentionPanel<T>;
 template <class T>
 inline constexpr int kPanelVectors = static_cast<int>(kAttentionPanel<T>) / kLanes<T>;
 
+// How far a score may stand above what scores are taken relative to: far enough that it seldom
+// moves, and exp stays in range.
+template <class T>
+inline constexpr T kReferenceSlack = T(8);
+
 struct KeyRange {
   std::int64_t begin, end;
   bool empty() const { return begin >= end; }
@@ -93,6 +98,30 @@ void scale_all(T* x, std::int64_t size, double scale) {
 template <class T>
 void fill_zero(T* x, std::int64_t size) {
   for (std::int64_t i = 0; i < size; ++i) x[i] = T(0);
+}
+
+template <class T>
+std::int64_t whole_vectors(std::int64_t n) {
+  return (n + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
+}
+
+// The first n lanes from memory, 0 in the others.
+template <class T>
+FOVEA_INLINE Vec<T> load_some(const T* p, std::int64_t n) {
+  alignas(64) T lanes[kLanes<T>] = {};
+  for (std::int64_t i = 0; i < n; ++i) lanes[i] = p[i];
+  return load(lanes);
+}
+
+// `count` rows of whole vectors.
+template <class T>
+void copy_rows(const T* from, std::int64_t from_stride, std::int64_t count, std::int64_t dim, T* to,
+               std::int64_t stride) {
+  for (std::int64_t i = 0; i < count; ++i, from += from_stride, to += stride) {
+    std::int64_t d = 0;
+    for (; d + kLanes<T> <= dim; d += kLanes<T>) store(to + d, load(from + d));
+    if (d < dim) store(to + d, load_some(from + d, dim - d));
+  }
 }
 
 // dst[d*width + i] = scale · rows[i][d] for `count` rows, 0 in the other lanes.

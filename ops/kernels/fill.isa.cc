@@ -5,6 +5,7 @@ namespace fovea::kernels::FOVEA_ISA_NAMESPACE {
 void fill(Kernels& table) {
   add_attention_backward(table);
   add_attention_bias(table);
+  add_attention_decode(table);
   add_attention_forward(table);
   add_attention_scores(table);
   add_cross_entropy(table);

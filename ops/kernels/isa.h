@@ -7,6 +7,7 @@ namespace fovea::kernels::FOVEA_ISA_NAMESPACE {
 
 void add_attention_backward(Kernels& table);
 void add_attention_bias(Kernels& table);
+void add_attention_decode(Kernels& table);
 void add_attention_forward(Kernels& table);
 void add_attention_scores(Kernels& table);
 void add_cross_entropy(Kernels& table);

@@ -27,6 +27,17 @@ using RowsFunction = void (*)(const RowsProblem<T>&, std::int64_t first, std::in
 template <class T>
 inline constexpr std::int64_t kAttentionPanel = 128 / static_cast<std::int64_t>(sizeof(T));
 
+/// Keys of a block where few queries meet many keys; chunks of keys begin at multiples of it.
+inline constexpr std::int64_t kAttentionDecodeBlock = 64;
+
+/// Keys [begin, end) of one KV head. Fills `parts`: for each query of each head of the group, Y of
+/// whole 64-byte vectors and one vector of statistics.
+template <class T>
+struct DecodeTask {
+  std::int64_t batch, kv_head, begin, end;
+  T* parts;
+};
+
 /// Keys of a block in the backward pass, and of a cell of the bias's gradient.
 inline constexpr std::int64_t kAttentionBackwardKeys = 64, kAttentionBiasKeys = 512;
 
@@ -79,6 +90,16 @@ struct Loops {
   void (*attention_forward)(const AttentionProblem<T>&, const AttentionResult<T>&,
                             std::int64_t batch, std::int64_t head, std::int64_t first_query,
                             void* scratch) = nullptr;
+
+  /// The same where queries are few: a chunk of keys for all heads of a group, then the merge of
+  /// `chunks` parts, `chunk_stride` apart, into the results. The merge is false if something that
+  /// is not finite came up, so that attention_forward has to be asked.
+  std::size_t (*attention_decode_scratch)(const AttentionProblem<T>&) = nullptr;
+  void (*attention_decode)(const AttentionProblem<T>&, const DecodeTask<T>&,
+                           void* scratch) = nullptr;
+  void (*attention_decode_merge)(const AttentionProblem<T>&, const AttentionResult<T>&,
+                                 std::int64_t batch, std::int64_t kv_head, T* parts,
+                                 std::int64_t chunks, std::int64_t chunk_stride) = nullptr;
 
   /// Uses the scratch of the forward pass.
   void (*attention_scores)(const AttentionProblem<T>&, const ScoresTask<T>&,

@@ -64,9 +64,18 @@ void transpose(const T* from, std::int64_t from_stride, std::int64_t rows, std::
         to[j * to_stride + i] = from[i * from_stride + j];
     }
   };
-  for (std::int64_t j = 0; j < whole_columns; j += n) {
-    for (std::int64_t i = 0; i < whole_rows; i += n)
-      transpose_block(from + i * from_stride + j, from_stride, to + j * to_stride + i, to_stride);
+  const auto block = [&](std::int64_t i, std::int64_t j) {
+    transpose_block(from + i * from_stride + j, from_stride, to + j * to_stride + i, to_stride);
+  };
+  // Rows that lie far apart may share a cache set, and are each left for good as soon as possible.
+  if (from_stride > to_stride) {
+    for (std::int64_t i = 0; i < whole_rows; i += n) {
+      for (std::int64_t j = 0; j < whole_columns; j += n) block(i, j);
+    }
+  } else {
+    for (std::int64_t j = 0; j < whole_columns; j += n) {
+      for (std::int64_t i = 0; i < whole_rows; i += n) block(i, j);
+    }
   }
   plain(0, whole_rows, whole_columns);
   plain(whole_rows, rows, 0);

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <optional>
@@ -130,31 +131,61 @@ void check_contained(const AttentionCase<T>& clean, const AttentionCase<T>& dirt
   });
 }
 
+// Many queries, which are lanes, and few, which read keys row by row, in several chunks.
+const Extents kMany{1, 2, 1, 50, 300, 12, 12}, kFew{1, 5, 1, 3, 1100, 12, 20};
+
 TEST_CASE_TEMPLATE("what is hidden does not reach a query, what is seen does", T, float, double) {
-  for (const T value : {kNaN<T>, kInf<T>, -kInf<T>}) {
-    for (const int how : {0, 1, 2, 3}) {
-      CAPTURE(how);
-      auto clean = plain_case<T>({1, 2, 1, 50, 300, 12, 12}, 5);
-      std::mt19937 random(6);
-      if (how == 0) clean.p.causal = true, clean.p.bottom_right = true;
-      if (how == 1) clean.p.left = 20, clean.p.right = 3, clean.p.query_offset = 240;
-      if (how == 2) {
-        clean.mask = ScoreArray<unsigned char>(clean.e, 15, false);
-        for (auto& m : clean.mask.values) m = random() % 2;
-      }
-      if (how == 3) {
-        clean.bias = ScoreArray<T>(clean.e, 12, false);
-        for (T& x : clean.bias.values) x = random() % 2 ? T(0.5) : -kInf<T>;
-      }
-      for (const bool in_value : {false, true}) {
+  for (const Extents& extents : {kMany, kFew}) {
+    for (const T value : {kNaN<T>, kInf<T>, -kInf<T>}) {
+      for (const int how : {0, 1, 2, 3}) {
+        CAPTURE(extents.queries);
+        CAPTURE(how);
+        auto clean = plain_case<T>(extents, 5);
+        std::mt19937 random(6);
+        if (how == 0) clean.p.causal = true, clean.p.bottom_right = true;
+        if (how == 1) clean.p.left = 20, clean.p.right = 3, clean.p.query_offset = 266;
+        if (how == 2) {
+          clean.mask = ScoreArray<unsigned char>(clean.e, 15, false);
+          for (auto& m : clean.mask.values) m = random() % 2;
+        }
+        if (how == 3) {
+          clean.bias = ScoreArray<T>(clean.e, 12, false);
+          for (T& x : clean.bias.values) x = random() % 2 ? T(0.5) : -kInf<T>;
+        }
+        for (const bool in_value : {false, true}) {
+          auto dirty = clean;
+          (in_value ? dirty.v : dirty.k).at(0, 0, 270, 3) = value;
+          check_contained(clean, dirty, 270, -1);
+        }
         auto dirty = clean;
-        (in_value ? dirty.v : dirty.k).at(0, 0, 270, 3) = value;
-        check_contained(clean, dirty, 270, -1);
+        const std::int64_t query = std::min<std::int64_t>(7, extents.queries - 1);
+        for (std::int64_t h = 0; h < extents.heads; ++h) dirty.q.at(0, h, query, 5) = value;
+        check_contained(clean, dirty, -1, query);
       }
-      auto dirty = clean;
-      dirty.q.at(0, 0, 7, 5) = value;
-      dirty.q.at(0, 1, 7, 5) = value;
-      check_contained(clean, dirty, -1, 7);
+    }
+  }
+}
+
+TEST_CASE_TEMPLATE("few queries agree with the definition over several chunks of keys", T, float,
+                   double) {
+  std::mt19937 random(11);
+  for (const std::int64_t queries : {1, 2, 3, 4}) {
+    for (const bool restricted : {false, true}) {
+      auto c = plain_case<T>({2, 5, 1, queries, 1100, 24, 72}, 12);
+      if (restricted) {
+        c.p.softcap = 3, c.p.causal = true, c.p.bottom_right = true;
+        c.lengths = {700, 1100};
+        c.bias = ScoreArray<T>(c.e, 15, false);
+        fill_normal(c.bias.values, random, 2);
+      }
+      std::optional<ForwardResult<T>> fused;
+      for_each_isa([&](Isa isa) {
+        const auto r = run_forward(c);
+        CHECK(error_of(c, r) <= 1);
+        if (!fuses(isa)) return;
+        if (fused) CHECK(same_bits(fused->y.values, r.y.values));
+        fused = r;
+      });
     }
   }
 }
