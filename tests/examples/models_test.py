@@ -1,6 +1,7 @@
 """Runs the models in examples/ with the command, as their docs and the README say."""
 import array
 import json
+import math
 import pathlib
 import shutil
 import struct
@@ -44,7 +45,7 @@ def read_safetensors(path):
 class EveryModel(unittest.TestCase):
     def test_it_is_valid_and_runs_without_any_option(self):
         models = sorted(EXAMPLES.glob("*.json"))
-        self.assertGreater(len(models), 4)
+        self.assertGreater(len(models), 5)
         for model in models:
             with self.subTest(model=model.name):
                 fovea("validate", model)
@@ -55,6 +56,26 @@ class EveryModel(unittest.TestCase):
             with self.subTest(model=model.name):
                 report = json.loads(fovea("gradcheck", model, "--json"))
                 self.assertEqual(report["verdict"], "pass")
+
+
+class Transformer(unittest.TestCase):
+    MODEL = EXAMPLES / "transformer.json"
+
+    def test_the_loss_of_an_untrained_model(self):
+        _, (loss,) = arrays("run", self.MODEL)["loss"]
+        self.assertAlmostEqual(loss, math.log(32), delta=0.7)
+
+    def test_every_parameter_has_a_gradient(self):
+        gradients = arrays("grad", self.MODEL, "--of", "loss")
+        self.assertEqual(len(gradients), 2 + 2 * 7)
+        for name, (_, values) in gradients.items():
+            with self.subTest(name=name):
+                self.assertGreater(max(map(abs, values)), 0)
+
+    def test_other_sizes(self):
+        shape, _ = arrays("run", self.MODEL, "--dim", "length=5", "--dim", "layers=4")["logits"]
+        self.assertEqual(shape, [2, 5, 32])
+        self.assertIn("layers.3.w_qkv", arrays("grad", self.MODEL, "--of", "loss", "--dim", "layers=4"))
 
 
 class DifferentialAttention(unittest.TestCase):
