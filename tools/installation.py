@@ -34,7 +34,8 @@ def fill(template, target, values):
 def install(prefix):
     for header in public_headers(ROOT):
         copy(source_of(header, ROOT), prefix / "include" / header)
-    copy(ROOT / "tools/libfovea.a", prefix / "lib/libfovea.a")
+    for name in ("libfovea.a", "libfovea_gradcheck_main.a"):
+        copy(ROOT / "tools" / name, prefix / "lib" / name)
     copy(ROOT / "cli/fovea.stripped", prefix / "bin/fovea", 0o755)
     copy(ROOT / "LICENSE", prefix / "share/licenses/fovea/LICENSE")
     copy(ROOT / "third_party/LICENCES.txt", prefix / "share/licenses/fovea/third_party.txt")

@@ -3,7 +3,7 @@ import pathlib
 import re
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+["<]([^">]+)[">]', re.MULTILINE)
-ENTRIES = ["fovea/fovea.h", "fovea/ops/define.h", "fovea/cli/main.h"]
+ENTRIES = ["fovea/fovea.h", "fovea/ops/define.h", "fovea/cli/main.h", "fovea/cli/gradcheck_main.h"]
 
 
 def source_of(header, root):

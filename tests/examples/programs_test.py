@@ -37,6 +37,15 @@ class CustomOp(unittest.TestCase):
             self.assertIn("did you mean", wrong.stderr)
 
 
+class GradcheckMain(unittest.TestCase):
+    def test_it_checks_the_op(self):
+        result = run("gradcheck_main")
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        self.assertIn("softsign", result.stdout)
+        self.assertEqual(run("gradcheck_main", "--ops", "softsign,tanh").returncode, 0)
+        self.assertEqual(run("gradcheck_main", "--ops", "sofsign").returncode, 2)
+
+
 class AttentionLayer(unittest.TestCase):
     def test_it_learns_the_same_on_every_run(self):
         first, second = run("attention_layer"), run("attention_layer")

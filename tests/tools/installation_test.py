@@ -53,9 +53,10 @@ class Installation(unittest.TestCase):
 
     def test_cmake(self):
         self.run_it("cmake", "-S", self.examples, "-B", "build", f"-DCMAKE_PREFIX_PATH={self.prefix}")
-        self.run_it("cmake", "--build", "build", "--target", "custom_op", "encoder")
+        self.run_it("cmake", "--build", "build", "--target", "custom_op", "encoder", "gradcheck_main")
         self.assertIn("0 failures", self.run_it("build/custom_op"))
         self.assertIn("slope where x is not positive", self.run_it("build/custom_op", "ops", "leaky_relu"))
+        self.assertIn("softsign", self.run_it("build/gradcheck_main"))
         self.run_it("build/from_pytorch/encoder", self.examples / "from_pytorch")
 
     def test_cmake_asks_for_versions(self):
