@@ -35,7 +35,7 @@ struct Options {
   std::string cotangents;
 
   // show
-  std::string dot, svg;
+  std::string dot, svg;  // files; empty: none
 
   // gradcheck, ops
   bool check_ops = false;
@@ -43,8 +43,8 @@ struct Options {
   int order = 1;
   double budget = 1e9;  // seconds
   bool edges = false;
-  std::string report, junit, svg, repro;  // files and a folder; empty: none
-  std::vector<std::string> words;         // as they stood on the command line
+  std::string report, junit, repro;  // files and a folder; empty: none
+  std::vector<std::string> words;    // as they stood on the command line
 };
 
 /// Bad usage; the text names the offending word.

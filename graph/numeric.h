@@ -25,8 +25,8 @@ struct Derivative {
 
 /// Central differences at steps that halve from `first_step`, extrapolated to 0 (Richardson) with
 /// the stopping rule of Ridders, "Accurate computation of F'(x) and F'(x)F''(x)", Adv. Eng.
-/// Software 4 (1982). Steps as small as `narrow` are tried in any case, smaller ones only while they
-/// can improve the result; `scale` is the size that a derivative of interest has, below which
+/// Software 4 (1982). Steps as small as `narrow` are tried in any case, smaller ones only while
+/// they can improve the result; `scale` is the size that a derivative of interest has, below which
 /// accuracy does not matter.
 Derivative differentiate(const std::function<Change(double)>& change, double first_step,
                          double narrow, double scale);

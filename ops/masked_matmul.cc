@@ -94,8 +94,7 @@ MaskedMatmul::Out<TensorSpec> MaskedMatmul::infer(const In<TensorSpec>& in) cons
 }
 
 double MaskedMatmul::flops(const In<TensorSpec>& in) const {
-  return 2.0 * static_cast<double>(infer(in).y.shape.numel()) *
-         static_cast<double>(in.a.shape[-1]);
+  return 2.0 * static_cast<double>(infer(in).y.shape.numel()) * static_cast<double>(in.a.shape[-1]);
 }
 
 void MaskedMatmul::forward(Context&, const In<Tensor>& in, Out<Tensor>& out) const {
