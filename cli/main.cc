@@ -5,6 +5,7 @@
 
 #include "fovea/cli/commands.h"
 #include "fovea/cli/terminal.h"
+#include "fovea/ops/kernels/kernels.h"
 #include "fovea/tensor/atomic_write.h"
 #include "fovea/tensor/files.h"
 #include "fovea/tensor/parallel.h"
@@ -18,7 +19,9 @@ namespace {
 int dispatch(const Options& options, const Registry& registry, Outcome& out) {
   if (options.threads) set_num_threads(*options.threads);
   if (!options.outputs.empty()) require_known_ending(options.outputs);
-  num_threads();  // a wrong FOVEA_THREADS is reported before work begins
+  // A wrong FOVEA_THREADS or FOVEA_ISA is reported before work begins.
+  num_threads();
+  kernels::isa_in_use();
   if (options.command == "run") return run(options, registry, out);
   if (options.command == "grad") return grad(options, registry, out);
   if (options.command == "gradcheck") return gradcheck(options, registry, out);

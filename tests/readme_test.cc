@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <fstream>
+
 using namespace fovea;
 
 TEST_CASE("the README's C++ runs") {
@@ -26,4 +28,22 @@ Tensor now = eval::attention({.q = Q, .k = K, .v = V}).y;   // at once, without 
   CHECK(out[0].item() > 0);
   CHECK(out[1].shape() == Q.shape());
   CHECK(now.shape() == Q.shape());
+}
+
+TEST_CASE("the README's model runs") {
+  std::ofstream("layer.json") << R"({"fovea": 1, "dims": {"length": null},
+    "inputs": {"x": {"shape": ["length", 4]}}, "params": {"w": {"shape": [4, 4]}},
+    "nodes": [{"name": "y", "op": "matmul", "inputs": ["x", "w"]}], "outputs": ["y"]})";
+  const Tensor w = random_normal(f32, {4, 4}, 0, 1, {0, 0});
+  save_tensors("layer.safetensors", {{"w", w}});
+  const Tensor x = random_normal(f32, {512, 4}, 0, 1, {0, 1});
+  const Tensor y = Tensor::zeros(f32, {512, 4});
+  // clang-format off
+Model model = Model::load("layer.json");             // a template: dims are still open
+model.load_weights("layer.safetensors");             // its header; elements are read when first needed, once
+Session s = model.bind({{"length", 512}});           // bindings share the arrays of the weights
+s.run({{"x", x}}, {{"y", y}});                       // by name, into the caller's memory
+  // clang-format on
+  const Tensor expected = eval::matmul(x, w);
+  CHECK(y.to_vector<float>() == expected.to_vector<float>());
 }

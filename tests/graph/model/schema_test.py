@@ -22,11 +22,11 @@ def command(*words):
 
 
 def sections(name):
-    """`=== name`, the model, and for broken ones `---` and the messages."""
+    """`=== name`, the model, and for broken ones `---` and the messages (not the drawings, which are indented)."""
     for part in (HERE / name).read_text(encoding="utf-8").split("\n=== ")[1:]:
         title, _, rest = part.partition("\n")
         model, _, messages = rest.partition("\n---\n")
-        yield title, model, messages.strip().splitlines()
+        yield title, model, [line for line in messages.strip().splitlines() if not line.startswith(" ")]
 
 
 def refuse(text):
