@@ -39,6 +39,7 @@ struct Take {
   void forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const;
   In<Expr> vjp(const In<Expr>& in, const Out<Expr>& out, const Out<Expr>& d) const;
   Out<Expr> decomposition(const In<Expr>& in) const;
+  double flops(const In<TensorSpec>&) const { return 0; }
   static std::vector<Sample<Take>> samples();
   static std::vector<Reject<Take>> rejects();
 };
@@ -67,6 +68,7 @@ struct Gather {
   void forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const;
   In<Expr> vjp(const In<Expr>& in, const Out<Expr>& out, const Out<Expr>& d) const;
   Out<Expr> decomposition(const In<Expr>& in) const;
+  double flops(const In<TensorSpec>&) const { return 0; }
   static std::vector<Sample<Gather>> samples();
   static std::vector<Reject<Gather>> rejects();
 };

@@ -1,3 +1,27 @@
+// The forward pass of one panel of queries, with an online softmax (arXiv 1805.02867) over blocks
+// of keys (FlashAttention-2, arXiv 2307.08691): memory grows with the lengths, not with their
+// product.
+//
+//                        panel: two vectors of queries, one query to a lane
+//                       +-----------------------+
+//                   Qᵀ  | dim rows              |  packed once: scaled and transposed
+//                       +-----------------------+
+//      K, as it lies -> | Sᵀ, then Pᵀ: 128 keys |  Sᵀ = K Qᵀ, in tiles of 8 keys by 2 vectors
+//                       +-----------------------+
+//     Vᵀ, as it lies -> | Yᵀ: value_dim rows    |  Yᵀ += Vᵀ Pᵀ, by the same product
+//                       +-----------------------+
+//
+// Lanes are queries, so maxima, sums and rescaling are plain vector operations, and what is read of
+// K and V is broadcast, element by element, without packing. For each block of keys that somebody
+// sees:
+//
+//     1. Sᵀ = K Qᵀ; each lane's extremes are noted while the tile is in registers
+//     2. softcap, bias, mask, edges, where there are any (attention_stage.h)
+//     3. the reference of a lane, near its maximum, moves if a score stands far above it
+//     4. P = exp(S − reference), sum += P
+//     5. Yᵀ += Vᵀ Pᵀ
+//
+// In the end Y /= sum, lse = reference + log sum, and Yᵀ is transposed back.
 #include "fovea/ops/kernels/attention_stage.h"
 #include "fovea/ops/kernels/exp2.h"
 #include "fovea/ops/kernels/isa.h"

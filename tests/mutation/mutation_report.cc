@@ -82,7 +82,8 @@ int report_false_alarms(std::uint64_t seeds) {
   for (const NastyFunction& function : all) {
     int failed = 0, open = 0;
     std::string first;
-    for (std::uint64_t seed = 0; seed < seeds; ++seed, ++checks) {
+    for (std::uint64_t i = 0; i < seeds; ++i, ++checks) {
+      const auto seed = static_cast<std::uint64_t>(checks);  // one of its own for each check
       const GradientReport report = check(function, seed);
       if (report.verdict() == Verdict::inconclusive) ++open;
       if (report.verdict() != Verdict::fail) continue;
@@ -106,7 +107,7 @@ int report_false_alarms(std::uint64_t seeds) {
 int main(int argc, char** argv) {
   using namespace fovea;
   using namespace fovea::mutation;
-  std::uint64_t seeds = 1000;
+  std::uint64_t seeds = 20;  // for each function
   const std::vector<std::string_view> arguments(argv + 1, argv + argc);
   if (arguments.size() == 1 && arguments[0] == "--list") {
     for (const Mutant& mutant : mutants(Registry::builtin())) print(mutant.text() + "\n");

@@ -138,6 +138,12 @@ Expr mean_for_sum(const Expr& node) {
   return static_cast<double>(node.shape().numel()) / static_cast<double>(x.shape().numel()) * node;
 }
 
+std::int64_t largest_rank(std::span<const Expr> in) {
+  std::int64_t rank = 0;
+  for (const Expr& x : in) rank = std::max(rank, x ? x.rank() : 0);
+  return rank;
+}
+
 // `op` with another axis than its own, for which `accept` makes something of it.
 template <class F>
 Expr with_other_axis(const Op& op, std::int64_t rank, const F& accept) {
@@ -165,7 +171,7 @@ Expr with_other_axis(const Op& op, std::int64_t rank, const F& accept) {
 
 // The rule of the same op along another axis.
 Gradients wrong_axis(const Call& call, std::size_t slot, Gradients dx) {
-  const Expr other = with_other_axis(call.op, call.in[0].rank(), [&](const Op& op) {
+  const Expr other = with_other_axis(call.op, largest_rank(call.in), [&](const Op& op) {
     const Expr g = own_gradient(op, call.in, call.out, call.d)[slot];
     return g && g.spec() == dx[slot].spec() ? g : Expr();
   });
@@ -174,8 +180,8 @@ Gradients wrong_axis(const Call& call, std::size_t slot, Gradients dx) {
 }
 
 Expr wrong_axis_inside(const Expr& node) {
-  return with_other_axis(node.node().op(), node.node().inputs()[0].rank(), [&](const Op& op) {
-    const auto in = node.node().inputs();
+  const auto in = node.node().inputs();
+  return with_other_axis(node.node().op(), largest_rank(in), [&](const Op& op) {
     const auto same_op = op.type().make(op.attributes());
     const Expr other = apply(same_op, {in.begin(), in.end()}, Location())[0];
     return other.spec() == node.spec() ? other : Expr();
