@@ -13,13 +13,11 @@
 
 namespace fovea {
 
-inline constexpr std::int64_t kMostAxes = 64;
-
 /// A set of axes; bit i stands for axis i.
 using AxisMask = std::uint64_t;
 
 /// The mask of `axes` (all without a list). Throws Error, naming `where`, if an axis is out of
-/// range or named twice, or if the rank passes kMostAxes.
+/// range or named twice.
 AxisMask axis_mask(std::string_view where, const Axes& axes, std::int64_t rank);
 inline bool contains(AxisMask mask, std::int64_t axis) { return (mask >> axis & 1) != 0; }
 

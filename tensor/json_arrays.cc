@@ -15,7 +15,6 @@ namespace {
 
 // Parsed JSON takes twenty times the memory of its text.
 constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 27;
-constexpr std::int64_t kMostRank = static_cast<std::int64_t>(JsonDocument::kMaxNesting) - 2;
 
 [[noreturn]] void refuse(const std::string& place, std::string text) {
   throw Error({.place = place, .op = {}, .text = std::move(text)});
@@ -103,10 +102,6 @@ const T* append_nested(std::string& out, const Shape& shape, std::int64_t axis, 
 
 std::string entry_text(const std::string& path, const std::string& name, const Tensor& tensor) {
   if (!tensor) fail(path, "{}: a null tensor; one with elements is required", fovea::quoted(name));
-  if (tensor.rank() > kMostRank) {
-    fail(path, "{}: rank {}; a .json file holds at most rank {}", fovea::quoted(name),
-         tensor.rank(), kMostRank);
-  }
   std::string key;
   try {
     key = nlohmann::json(name).dump();

@@ -221,17 +221,14 @@ std::string npy_header(const Tensor& tensor) {
   std::string dict = format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}{}), }}",
                             kDescr[static_cast<std::size_t>(tensor.dtype())],
                             fmt::join(extents, ", "), extents.size() == 1 ? "," : "");
-  // The elements begin at a multiple of 64.
-  const std::size_t limit = 65535;
-  const std::size_t start = dict.size() + 11 <= limit ? 10 : 12;
+  // The elements begin at a multiple of 64. (64 axes take less than 2 KiB: format version 1.)
+  constexpr std::size_t start = 10;
   dict.append(63 - (start + dict.size()) % 64, ' ');
   dict += '\n';
   std::string header(kMagic);
-  header += start == 10 ? '\1' : '\2';
+  header += '\1';
   header += '\0';
-  for (std::size_t i = 0; i < start - 8; ++i) {
-    header += static_cast<char>(dict.size() >> (8 * i) & 0xff);
-  }
+  for (std::size_t i = 0; i < 2; ++i) header += static_cast<char>(dict.size() >> (8 * i) & 0xff);
   return header + dict;
 }
 

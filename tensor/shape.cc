@@ -33,6 +33,9 @@ std::string text_of(std::span<const Extent> extents) {
 }
 
 std::int64_t checked_numel(std::span<const Extent> extents) {
+  if (std::ssize(extents) > kMostAxes) {
+    fail("shape", "{} axes; at most {} are possible", extents.size(), kMostAxes);
+  }
   std::int64_t product = 1;
   bool empty = false;
   for (const Extent& extent : extents) {

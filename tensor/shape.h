@@ -28,12 +28,15 @@ class Extent {
   const std::string* name_ = nullptr;  // interned for the life of the process
 };
 
+/// The highest rank of a shape, so that loops keep their state in fixed memory.
+inline constexpr std::int64_t kMostAxes = 64;
+
 /// Extents from the outermost axis to the innermost; rank 0 is a scalar.
 class Shape {
  public:
   Shape() = default;
-  /// Throws Error if an extent is negative, or if the product of the extents that are not 0, times
-  /// 8 bytes, passes 63 bits.
+  /// Throws Error if there are more than kMostAxes extents, if one is negative, or if the product
+  /// of those that are not 0, times 8 bytes, passes 63 bits.
   Shape(std::initializer_list<Extent> extents);
   explicit Shape(std::vector<Extent> extents);
   explicit Shape(std::span<const std::int64_t> extents);

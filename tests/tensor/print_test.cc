@@ -430,12 +430,12 @@ TEST_CASE("print: refusals") {
   CHECK_THROWS_AS(to_string(t, {.edge_items = 0}), Error);
 }
 
-TEST_CASE("print: a rank beyond every stack") {
+TEST_CASE("print: the highest rank") {
   const Tensor t =
-      Tensor::scalar(i64, 7).reshape(Shape(std::vector<Extent>(std::size_t{100'000}, Extent(1))));
+      Tensor::scalar(i64, 7).reshape(Shape(std::vector<Extent>(std::size_t{64}, Extent(1))));
   const std::string text = to_string(t);
-  CHECK(text.size() == 200'001);
-  CHECK(text.substr(99'999, 3) == "[7]");
+  CHECK(text.size() == 129);
+  CHECK(text.substr(63, 3) == "[7]");
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <vector>
 
 #include "fovea/tensor/dtype.h"
 #include "fovea/tensor/strided.h"
@@ -53,6 +54,13 @@ TEST_CASE("shape: products are checked") {
   CHECK(checked_product("here", kLargest / 2, 2) == kLargest - 1);
   CHECK(error_of([] { checked_product("here", kLargest, 2); }) ==
         "here: 9223372036854775807 times 2 passes 63 bits");
+}
+
+TEST_CASE("shape: at most 64 axes") {
+  const std::vector<Extent> most(std::size_t{64}, Extent(1));
+  CHECK(Shape(most).rank() == 64);
+  CHECK(
+      contains(error_of([&] { Shape(most).inserted(0, 1); }), "65 axes; at most 64 are possible"));
 }
 
 TEST_CASE("shape: broadcasting") {
