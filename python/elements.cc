@@ -124,6 +124,32 @@ void store_rows(const From* from, const RawArray& array, std::byte* to, const Co
   });
 }
 
+// Whether every byte of a bool array is 0 or 1, as C++ requires of a bool.
+bool proper_truth(RawArray array) {
+  if (std::ranges::count(array.shape, 0) != 0) return true;
+  std::vector<std::int64_t> shape, strides;  // of the axes that reach other bytes
+  for (std::size_t a = 0; a < array.shape.size(); ++a) {
+    if (array.shape[a] == 1 || array.strides[a] == 0) continue;
+    shape.push_back(array.shape[a]);
+    strides.push_back(array.strides[a]);
+  }
+  array.shape = shape, array.strides = strides;
+  const std::int64_t n = shape.empty() ? 1 : shape.back();
+  const std::int64_t stride = shape.empty() ? 1 : strides.back();
+  std::uint64_t all = 0;
+  for_each_row(array, [&](std::int64_t offset) {
+    const std::byte* from = array.data + offset;
+    std::int64_t i = 0;
+    for (; stride == 1 && i + 8 <= n; i += 8) {
+      std::uint64_t eight;
+      std::memcpy(&eight, from + i, sizeof eight);
+      all |= eight;
+    }
+    for (; i < n; ++i) all |= static_cast<std::uint64_t>(from[i * stride]);
+  });
+  return (all & ~0x0101010101010101u) == 0;
+}
+
 // Calls mostly see the same few layouts again: these are kept, so that another view of one
 // allocates nothing.
 class RecentLayouts {
@@ -219,6 +245,7 @@ std::optional<Tensor> viewed(const RawArray& array, bool writable) {
   if (!same_dtype(array.element) || reinterpret_cast<std::uintptr_t>(array.data) % size != 0) {
     return {};
   }
+  if (array.element == Element::boolean && !writable && !proper_truth(array)) return {};
   thread_local RecentLayouts recent;
   auto* data = const_cast<std::byte*>(array.data);
   if (std::optional<Tensor> tensor = recent.find(array, writable); tensor && data != nullptr) {

@@ -62,7 +62,7 @@ struct RawArray {
 };
 
 /// A view of it, or nothing unless its elements are of a dtype that Fovea has, aligned, and whole
-/// elements apart.
+/// elements apart; a bool's bytes must be 0 or 1 to be read.
 std::optional<Tensor> viewed(const RawArray& array, bool writable);
 /// A new Tensor of `dtype` with its elements.
 Tensor converted(const RawArray& array, DType dtype);

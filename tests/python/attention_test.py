@@ -174,6 +174,19 @@ class Memory(unittest.TestCase):
                 got = sdpa(other, *(x.astype(x.dtype) for _ in range(2)))
                 self.assertIsInstance(got, np.ndarray)
 
+    def test_any_byte_but_0_is_true(self):
+        q, k, v = (x[0] for x in (self.q, self.k, self.v))
+        rng = np.random.default_rng(0)
+        for shape in ((8, 8), (3, 8, 8), (1, 8), (1, 1)):
+            odd = rng.choice(np.array([0, 0, 2, 3, 128, 255], np.uint8), shape)
+            for name, view in (("plain", lambda x: x), ("transposed", np.asfortranarray),
+                               ("spread", lambda x: np.repeat(x, 2, -1)[..., ::2])):
+                with self.subTest(name, shape=shape):
+                    mask = view(odd).view(np.bool_)
+                    np.testing.assert_array_equal(sdpa(q, k, v, mask=mask), sdpa(q, k, v, mask=odd != 0))
+                    one = q[:, :1], k, v                    # another kernel
+                    np.testing.assert_array_equal(sdpa(*one, mask=mask[..., :1, :]), sdpa(*one, mask=odd[..., :1, :] != 0))
+
     def test_inputs_stay(self):
         before = [x.copy() for x in (self.q, self.k, self.v)]
         grad(self.y, self.q, self.k, self.v)

@@ -1,4 +1,4 @@
-"""The wheel: complete, consistent, and usable where only it, Python and NumPy are."""
+"""The wheel: complete, consistent, and usable where only it, Python and NumPy are, as the README says."""
 import base64
 import csv
 import email
@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import sysconfig
@@ -15,20 +16,45 @@ import zipfile
 
 [WHEEL] = pathlib.Path("python/wheel").glob("*.whl")
 
-SNIPPET = """
+README = pathlib.Path("README.md").read_text(encoding="utf-8")
+BEFORE = """
 import pathlib
 import numpy
 maps = pathlib.Path("/proc/self/maps")
 before = maps.read_text(encoding="utf-8")
-import fovea
+"""
+# After the README's own lines: their results, and the worked examples of the definition.
+AFTER = """
+s = 0.125 * q.astype("f8") @ k.astype("f8").swapaxes(-1, -2)
+p = np.exp(s) * np.tri(512)
+total = p.sum(-1, keepdims=True)
+p /= total
+assert abs(lse - np.log(total)[..., 0]).max() < 1e-5
+assert abs(y - p @ v).max() < 1e-5
+assert abs(dv - p.swapaxes(-1, -2).sum(-1, keepdims=True)).max() < 1e-4
+ds = p * (v.sum(-1)[..., None, :] - (p @ v).sum(-1, keepdims=True))
+assert abs(dq - 0.125 * ds @ k).max() < 1e-4
+assert abs(dk - 0.125 * ds.swapaxes(-1, -2) @ q).max() < 1e-4
+
+y = fovea.scaled_dot_product_attention(
+    [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]], [[0.7, 0.8, 0.9], [0.2, 0.3, 0.4]], [[0.5, 0.6, 0.7], [0.1, 0.2, 0.3]])
+assert abs(y - [[0.317277336, 0.417277336, 0.517277336], [0.342637138, 0.442637138, 0.542637138]]).max() < 1e-8, y
 y = fovea.scaled_dot_product_attention([[1, 2], [3, 4]], [[5, 6], [7, 8]], [[9, 10], [11, 12]])
 assert abs(y - [[10.971667928, 11.971667928], [10.999899605, 11.999899605]]).max() < 1e-8, y
+
 libraries = list((pathlib.Path(fovea.__file__).parent.parent / "fovea.libs").iterdir())
 assert libraries
 for library in libraries:                                  # its own, not the system's
     assert library.name in before or str(library) in maps.read_text(encoding="utf-8"), library
 print("done")
 """
+
+
+def readme_code():
+    """The README's lines of Python that use the module."""
+    blocks = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "import fovea" in block]
+    assert blocks
+    return "".join(blocks)
 
 
 def sanitized(archive):
@@ -83,7 +109,7 @@ class Wheel(unittest.TestCase):
         environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "LD_LIBRARY_PATH")}
         if path:
             environment["PYTHONPATH"] = path
-        done = subprocess.run([python, "-c", SNIPPET], env=environment, capture_output=True, text=True, check=False, cwd="/")
+        done = subprocess.run([python, "-c", BEFORE + readme_code() + AFTER], env=environment, capture_output=True, text=True, check=False, cwd="/")
         self.assertEqual((done.returncode, done.stdout), (0, "done\n"), done.stderr)
 
     def test_works_unpacked(self):
