@@ -27,7 +27,7 @@ class Case:
         heads = f"{self.heads}/{self.kv_heads}" if self.kv_heads else f"{self.heads}"
         words = [f"({self.batch}, {heads}, {self.queries}{keys}, {self.dim})"]
         words += [word for word, on in (("causal", self.causal), (f"window {self.window}", self.window), ("mask", self.mask),
-                                        ("bias", self.bias), ("f64", self.dtype == "f64")) if on]
+                                        ("bias", self.bias), ("f64", self.dtype == "f64"), ("+ backward", self.backward)) if on]
         return " ".join(words)
 
     @property

@@ -2,7 +2,7 @@
 
 `prepare(case, threads)` returns (call, read): `call()` computes and returns results as the library gives them, `read(results)`
 makes NumPy arrays (batch, heads, length, dim) of them: y, and with backward dq, dk and dv. It raises NotImplementedError, with
-the reason, for what the library does not do.
+the reason, for what the library does not do. Each has as many threads as it is told, and waits for work as it does by default.
 """
 import numpy as np
 
@@ -20,7 +20,7 @@ def _mask_of(case):
 
 
 class Fovea:
-    name = "Fovea"
+    name = library = "Fovea"
 
     def __init__(self):
         import fovea
@@ -28,7 +28,8 @@ class Fovea:
 
     def prepare(self, case, threads):
         q, k, v, dy, mask, bias = case.arrays
-        options = {"causal": case.causal, "mask": mask, "bias": bias, "window": (case.window, None) if case.window else None}
+        options = {"mask": mask, "bias": bias, "causal": case.causal or None, "window": (case.window, None) if case.window else None}
+        options = {name: value for name, value in options.items() if value is not None}
         attend, gradients = self.fovea.scaled_dot_product_attention, self.fovea.scaled_dot_product_attention_grad
         if not case.backward:
             return (lambda: attend(q, k, v, **options)), (lambda y: [y])
@@ -40,7 +41,7 @@ class Fovea:
 
 
 class NumPy:
-    name = "NumPy"
+    name = library = "NumPy"
 
     def __init__(self):
         self.version = np.__version__
@@ -55,7 +56,7 @@ class NumPy:
 
 
 class PyTorch:
-    name = "PyTorch"
+    name = library = "PyTorch"
 
     def __init__(self):
         import torch
@@ -71,10 +72,7 @@ class PyTorch:
                    "is_causal": case.causal and mask is None}
         attend = torch.nn.functional.scaled_dot_product_attention
         if not case.backward:
-            def call():
-                with torch.inference_mode():
-                    return attend(q, k, v, **options)
-            return call, (lambda y: [y.numpy()])
+            return (lambda: attend(q, k, v, **options)), (lambda y: [y.numpy()])    # nothing here requires a gradient
         inputs = [x.requires_grad_() for x in (q, k, v)]
 
         def train():
@@ -84,6 +82,8 @@ class PyTorch:
 
 
 class _OnnxRuntime:
+    library = "ONNX Runtime"
+
     def __init__(self):
         import onnx
         import onnxruntime
@@ -111,7 +111,7 @@ class _OnnxRuntime:
 
 
 class OnnxMultiHead(_OnnxRuntime):
-    name = "ORT MultiHeadAttention"
+    name = "ORT MHA"
 
     def prepare(self, case, threads):
         self.check(case)
@@ -150,7 +150,8 @@ class OnnxAttention(_OnnxRuntime):
 
 
 class Jax:
-    name = "JAX"
+    name = library = "JAX"
+    remarks = {"f64": "its softmax is in f32 whatever the dtype"}
 
     def __init__(self):
         import jax

@@ -60,7 +60,7 @@ std::size_t Signature::find(PyObject* name) const {
 }
 
 void Signature::refuse_keyword(PyObject* name) const {
-  const std::string text = py::cast<std::string>(py::handle(name));
+  const std::string text = utf8(name);
   const auto* word = std::ranges::find(kWords, text, &Word::theirs);
   if (word != std::end(kWords)) {
     type_fail(name_, "unknown keyword {}; Fovea's word is {}", quoted(text), word->ours);
@@ -137,10 +137,7 @@ std::optional<std::string> text_argument(std::string_view where, std::string_vie
   if (PyUnicode_Check(object) == 0) {
     type_fail(where, "{} is {}; text is required", name, shown(object));
   }
-  Py_ssize_t size = 0;
-  const char* text = PyUnicode_AsUTF8AndSize(object, &size);
-  if (text == nullptr) throw Raised();
-  return std::string(text, static_cast<std::size_t>(size));
+  return utf8(object);
 }
 
 }  // namespace fovea::python

@@ -72,6 +72,26 @@ bool separate(const RawArray& array) {
   return true;
 }
 
+// `dtype object`, or what the buffer protocol calls it.
+std::string element_text(PyObject* array, const char* format) {
+  const auto dtype = py::reinterpret_steal<py::object>(PyObject_GetAttrString(array, "dtype"));
+  if (dtype) return "dtype " + utf8(owned(PyObject_Str(dtype.ptr())).ptr());
+  PyErr_Clear();
+  return "format " + quoted(format);
+}
+
+// Nested lists of unequal lengths, say, are refused in Fovea's words, with NumPy's within.
+py::object made_by_numpy(const Place& place, PyObject* array) {
+  PyObject* made = PyObject_CallOneArg(libraries().asarray.ptr(), array);
+  const bool is_list = PyList_Check(array) != 0 || PyTuple_Check(array) != 0;
+  if (made == nullptr && is_list && PyErr_ExceptionMatches(PyExc_ValueError) != 0) {
+    const py::error_already_set reason;
+    fail(place.where, "{} is {} that is no array ({}); nested lists of equal lengths are required",
+         place.name, shown(array), utf8(py::str(reason.value()).ptr()));
+  }
+  return owned(made);
+}
+
 DType require_role(const Place& place, const ArrayArgument& array, Role role) {
   const Element element = array.element();
   switch (role) {
@@ -88,6 +108,9 @@ DType require_role(const Place& place, const ArrayArgument& array, Role role) {
       dtype_fail(place.where, "{}; bool is required", described(place.name, array));
     case Role::integer:
       if (is_integer(element)) return i64;
+      if (PyList_Check(array.object()) != 0 && std::ranges::count(array.raw().shape, 0) != 0) {
+        return i64;  // NumPy makes f64 of an empty list
+      }
       dtype_fail(place.where, "{}; integers are required", described(place.name, array));
   }
   dtype_fail(place.where, "{}; numbers are required", described(place.name, array));
@@ -166,6 +189,14 @@ void ArrayArgument::describe(const void* data, Element element, int rank) {
           .strides = {strides_.data(), n}};
 }
 
+void ArrayArgument::set_row_major() {
+  auto stride = static_cast<std::int64_t>(size_of(raw_.element));
+  for (std::size_t a = raw_.shape.size(); a-- > 0;) {
+    strides_[a] = stride;
+    stride *= std::max<std::int64_t>(1, shape_[a]);
+  }
+}
+
 // False, without an exception, if the object's elements have no format.
 bool ArrayArgument::by_buffer(const Place& place, PyObject* array, bool writable) {
   const int flags = PyBUF_STRIDES | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0);
@@ -181,16 +212,24 @@ bool ArrayArgument::by_buffer(const Place& place, PyObject* array, bool writable
   const std::optional<Element> element =
       simple ? element_of(*format, buffer_.itemsize) : std::nullopt;
   if (!element) {
-    dtype_fail(place.where, "{} has elements of format {}; numbers are required", place.name,
-               quoted(buffer_.format));
+    dtype_fail(place.where, "{} has elements of {}; numbers are required", place.name,
+               element_text(array, buffer_.format));
+  }
+  if (buffer_.ndim > static_cast<int>(shape_.size())) {
+    fail(place.where, "{} has rank {}; at most {} is possible", place.name, buffer_.ndim,
+         shape_.size());
   }
   if (swapped && buffer_.itemsize > 1) {
     fail(place.where, "{} is big-endian {}; native byte order, {}.astype(\"{}\"), is required",
          place.name, name_of(*element), place.name, name_of(*element));
   }
   std::copy_n(buffer_.shape, buffer_.ndim, shape_.begin());
-  std::copy_n(buffer_.strides, buffer_.ndim, strides_.begin());
   describe(buffer_.buf, *element, buffer_.ndim);
+  if (buffer_.strides != nullptr) {
+    std::copy_n(buffer_.strides, buffer_.ndim, strides_.begin());
+  } else {  // ctypes has none, also where they are asked for
+    set_row_major();
+  }
   return true;
 }
 
@@ -222,14 +261,15 @@ void ArrayArgument::by_dlpack(const Place& place, PyObject* array) {
   if (t.ndim > static_cast<std::int32_t>(shape_.size())) {
     fail(place.where, "{} has rank {}; at most {} is possible", place.name, t.ndim, shape_.size());
   }
-  std::int64_t row_major = static_cast<std::int64_t>(size_of(*element));
-  for (auto a = static_cast<std::size_t>(t.ndim); a-- > 0;) {
-    shape_[a] = t.shape[a];
-    strides_[a] = t.strides != nullptr ? t.strides[a] * static_cast<std::int64_t>(size_of(*element))
-                                       : row_major;
-    row_major *= std::max<std::int64_t>(1, shape_[a]);
-  }
+  const auto size = static_cast<std::int64_t>(size_of(*element));
+  std::copy_n(t.shape, t.ndim, shape_.begin());
   describe(static_cast<std::byte*>(t.data) + t.byte_offset, *element, t.ndim);
+  if (t.strides != nullptr) {
+    std::transform(t.strides, t.strides + t.ndim, strides_.begin(),
+                   [size](std::int64_t stride) { return stride * size; });
+  } else {
+    set_row_major();
+  }
 }
 
 // Lists, and arrays whose elements the buffer protocol cannot name.
@@ -242,7 +282,7 @@ void ArrayArgument::by_numpy(const Place& place, PyObject* array, bool writable)
   if (PyUnicode_Check(array) || PyBytes_Check(array) || array == Py_None) {
     type_fail(place.where, "{} is {}; an array is required", place.name, shown(array));
   }
-  kept_ = owned(PyObject_CallOneArg(known.asarray.ptr(), array));
+  kept_ = made_by_numpy(place, array);
   const py::object dtype = kept_.attr("dtype");
   const std::string name = py::str(py::object(dtype.attr("name")));
   if (writable && !kept_.attr("flags").attr("writeable").cast<bool>()) {

@@ -68,6 +68,7 @@ class ArrayArgument {
   void by_dlpack(const Place& place, PyObject* array);
   void by_numpy(const Place& place, PyObject* array, bool writable);
   void describe(const void* data, Element element, int rank);
+  void set_row_major();
 
   PyObject* array_ = nullptr;
   Family family_ = Family::numpy;

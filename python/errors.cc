@@ -75,12 +75,18 @@ void raise_current() noexcept {
   }
 }
 
+std::string utf8(PyObject* text) {
+  const py::object bytes = owned(PyUnicode_AsEncodedString(text, "utf-8", "backslashreplace"));
+  return {PyBytes_AS_STRING(bytes.ptr()), static_cast<std::size_t>(PyBytes_GET_SIZE(bytes.ptr()))};
+}
+
 std::string shown(PyObject* object) {
-  if (PyUnicode_Check(object) || PyLong_Check(object) || PyFloat_Check(object)) {
-    return quoted(py::cast<std::string>(py::repr(object)));
-  }
-  if (object == Py_None) return "None";
-  return Py_TYPE(object)->tp_name;
+  const bool is_number = PyLong_Check(object) || PyFloat_Check(object) || PyComplex_Check(object);
+  if (!PyUnicode_Check(object) && !is_number && object != Py_None) return Py_TYPE(object)->tp_name;
+  constexpr std::size_t kLongest = 80;
+  std::string text = utf8(owned(PyObject_Repr(object)).ptr());
+  if (text.size() > kLongest) text.replace(kLongest, std::string::npos, "…");
+  return text;
 }
 
 }  // namespace fovea::python

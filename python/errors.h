@@ -63,7 +63,9 @@ inline pybind11::object owned(PyObject* object) {
   return pybind11::reinterpret_steal<pybind11::object>(checked(object));
 }
 
-/// `'abc'`, `list`: what was given, for messages.
+/// Python's text as UTF-8; what cannot be written so is escaped.
+std::string utf8(PyObject* text);
+/// `'abc'`, `2.5`, `list`: what was given, for messages.
 std::string shown(PyObject* object);
 
 }  // namespace fovea::python

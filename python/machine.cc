@@ -2,9 +2,11 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "bench/probe.h"
 #include "fovea/ops/kernels/kernels.h"
+#include "fovea/python/arguments.h"
 #include "fovea/python/errors.h"
 #include "fovea/python/release.h"
 #include "fovea/tensor/parallel.h"
@@ -25,13 +27,21 @@ double run_fma(const std::string& dtype, double operations) {
   return bench::run_fma(kernels::isa_in_use(), *known, operations);
 }
 
+void set_threads(const py::object& threads) {
+  constexpr std::string_view kWhere = "set_num_threads";
+  const std::optional<std::int64_t> n = integer_argument(kWhere, "threads", threads.ptr());
+  if (!n) type_fail(kWhere, "threads is None; an integer is required");
+  if (!std::in_range<int>(*n)) fail(kWhere, "{}; a number from 1 to 1024 is required", *n);
+  set_num_threads(static_cast<int>(*n));
+}
+
 }  // namespace
 
 void define_machine(py::module_& module) {
   module.def("num_threads", &num_threads,
              "Threads that a call uses: what set_num_threads said, else FOVEA_THREADS, else the "
              "CPUs that this process may use.");
-  module.def("set_num_threads", &set_num_threads, py::arg("threads"),
+  module.def("set_num_threads", &set_threads, py::arg("threads"),
              "Lets calls use so many threads, 1 to 1024. Not while others compute.");
   module.def(
       "instruction_set", [] { return std::string(kernels::name_of(kernels::isa_in_use())); },

@@ -7,6 +7,7 @@ import os
 import platform
 import statistics
 import sys
+import threading
 import time
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "FOVEA_THREADS")
@@ -50,24 +51,45 @@ def clock_for(threads):
     return time.process_time if threads == 1 else time.perf_counter
 
 
-def take_turns(functions, seconds, clock=time.perf_counter, least=5):
-    """Median seconds of one call of each function: rounds of one sample of each, until the time is up. A sample is as many calls
-    as take about a millisecond."""
-    calls = []
+def settle(longest=0.5):
+    """Waits until all other threads of this process sleep. Workers of OpenMP, OpenBLAS and ONNX Runtime look for more work for 20 to
+    100 ms after a call, and would hold a CPU of whoever is measured next."""
+    mine = str(threading.get_native_id())
+
+    def runs(task):
+        try:
+            with open(f"/proc/self/task/{task}/stat", "rb") as file:
+                return file.read().rpartition(b")")[2].split()[0] == b"R"
+        except OSError:                                     # it has ended
+            return False
+    end = time.perf_counter() + longest
+    while any(runs(task) for task in os.listdir("/proc/self/task") if task != mine) and time.perf_counter() < end:
+        time.sleep(1e-3)
+
+
+def take_turns(functions, seconds, clock=time.perf_counter, least=5, sample=2e-3):
+    """Median seconds of one call of each function: rounds of one sample of each, until the time is up. A sample waits until the
+    others' threads sleep, makes a call that is not timed and wakes the function's own, and times as many as take `sample` seconds."""
+    counts, wakes = [], []
     for function in functions:
         function()
         start = clock()
         function()
-        calls.append(max(1, int(1e-3 / max(clock() - start, 1e-7))))
+        taken = clock() - start
+        counts.append(max(1, round(sample / max(taken, 1e-7))))
+        wakes.append(taken < 20e-3)                         # waking threads is nothing beside a longer call
     samples = [[] for _ in functions]
     end = time.perf_counter() + seconds
     while len(samples[0]) < least or time.perf_counter() < end:
-        for function, count, sample in zip(functions, calls, samples):
+        for function, count, wake, times in zip(functions, counts, wakes, samples):
+            settle()
+            if wake:
+                function()
             start = clock()
             for _ in range(count):
                 function()
-            sample.append((clock() - start) / count)
-    return [statistics.median(sample) for sample in samples]
+            times.append((clock() - start) / count)
+    return [statistics.median(times) for times in samples]
 
 
 def peak_probe(dtype="f32", seconds=1e-3):

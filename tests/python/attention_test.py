@@ -1,5 +1,6 @@
 """fovea.scaled_dot_product_attention and its gradient on NumPy arrays: values, options, results, memory."""
 import ast
+import ctypes
 import inspect
 import pathlib
 import sys
@@ -168,6 +169,10 @@ class Memory(unittest.TestCase):
 
         class Interface:
             __array_interface__ = self.q.__array_interface__
+        one = self.q[0, 0]
+        rows = (ctypes.c_float * one.shape[1] * one.shape[0]).from_buffer_copy(one)     # its buffer has no strides
+        np.testing.assert_array_equal(sdpa(rows, one, one), sdpa(one, one, one))
+        self.assertEqual(sdpa(*[self.q[:0]] * 3, key_lengths=[]).shape, (0, *self.q.shape[1:]))
         for other in (self.q.tolist(), Interface(), memoryview(self.q)):
             with self.subTest(type(other)):
                 x = np.asarray(other, np.float64 if isinstance(other, list) else np.float32)

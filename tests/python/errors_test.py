@@ -31,6 +31,7 @@ class Refusals(unittest.TestCase):
         self.refuse(TypeError, "bias=", attn_mask=None)
         self.refuse(TypeError, 'did you mean "causal"', casual=True)
         self.refuse(TypeError, "unknown keyword", frobnicate=1)
+        self.refuse(TypeError, "unknown keyword", **{"\ud800": 1})
 
     def test_masks(self):
         for mask in (np.zeros((5, 5), F32), np.zeros((5, 5), np.int64), [[0.0] * 5] * 5):
@@ -59,12 +60,12 @@ class Refusals(unittest.TestCase):
                 self.assertIsInstance(error, ValueError)
         self.refuse(ValueError, "big-endian float32", q.astype(">f4"), q, q)
         self.refuse(TypeError, "masked", np.ma.masked_array(q), q, q)
+        self.refuse(TypeError, "dtype object", q.astype(object), q, q)
         for bad in ("text", b"bytes", None, {}, object(), 3, [[1, "a"]]):
             with self.subTest(bad):
                 with self.assertRaises((TypeError, ValueError)):
                     sdpa(bad, q, q)
-        with self.assertRaises(ValueError):
-            sdpa([[1, 2], [3]], q, q)
+        self.refuse(ValueError, "nested lists of equal lengths", [[1, 2], [3]], q, q)
 
     def test_missing_and_too_many(self):
         self.refuse(TypeError, "v is missing", self.q, self.q)
@@ -83,11 +84,14 @@ class Refusals(unittest.TestCase):
         self.refuse(ValueError, "window", window=(1, 2, 3))
         self.refuse(TypeError, "integer", window=(1, "a"))
         self.refuse(ValueError, "-1", window=(-1, 2))
-        self.refuse(TypeError, "number", scale="1")
+        self.refuse(TypeError, "scale is '1'; a number", scale="1")
         self.refuse(ValueError, "finite", scale=float("nan"))
         self.refuse(ValueError, "softcap", softcap=-1)
         self.refuse(ValueError, "threads", threads=0)
-        self.refuse(TypeError, "threads", threads=1.5)
+        self.refuse(TypeError, "threads is 1.5", threads=1.5)
+        for error, threads in ((ValueError, 0), (ValueError, 1 << 40), (ValueError, 1 << 80), (TypeError, 1.5), (TypeError, None)):
+            with self.subTest(threads=threads), self.assertRaisesRegex(error, "^set_num_threads: "):
+                fovea.set_num_threads(threads)
         q = self.q
         self.refuse(ValueError, "bottom_right", q, q[:, :, :3], q[:, :, :3], causal=True)
         self.refuse(ValueError, "[0, 5]", key_lengths=[5, 6])
