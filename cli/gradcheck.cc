@@ -131,14 +131,20 @@ int check_registry(const Options& options, const Registry& registry, Outcome& ou
   return finish(options, all, failed.empty() && all.passed(), out);
 }
 
-constexpr std::size_t kMostBytes = std::size_t{1} << 30;  // the model has been read once already
-
-// The name of the node at the JSON pointer that ends a location.
+// The name of the node at the JSON pointer that ends a location; in a block, the location ends with
+// the name.
 void name_culprits(const std::string& path, GradientReport& report) {
+  constexpr std::size_t kMostBytes = std::size_t{1} << 30;  // the model has been read once already
   for (Culprit& culprit : report.culprits) {
-    const std::size_t pointer = culprit.location.find(": /");
+    std::string& location = culprit.location;
+    if (const std::size_t name = location.rfind(" ("); location.ends_with(')')) {
+      culprit.name = location.substr(name + 2, location.size() - name - 3);
+      location.resize(name);
+      continue;
+    }
+    const std::size_t pointer = location.find(": /");
     if (pointer == std::string::npos) continue;
-    std::string at = culprit.location.substr(pointer + 2);
+    std::string at = location.substr(pointer + 2);
     at.resize(std::min(at.size(), at.find_first_of(" ,")));
     try {
       const auto document = nlohmann::json::parse(read_text_file(path, kMostBytes));

@@ -65,46 +65,67 @@ std::string index_text(std::int64_t flat, const Shape& shape) {
   return format("[{}]", fmt::join(index, ", "));
 }
 
+using Values = std::vector<std::pair<std::string, Expr>>;
+
+// The results that are known, which must be such as the model has: that is looked at before
+// anything is computed. Not all need be there.
+NamedTensors read_expected(const Options& options, const Values& values) {
+  const auto value_of = [&](std::string_view name) {
+    return std::ranges::find(values, name, &Values::value_type::first);
+  };
+  NamedTensors expected =
+      load_tensors(options.expect, [&](std::string_view name) -> std::optional<DType> {
+        const auto at = value_of(name);
+        return at == values.end() ? std::nullopt : std::optional(at->second.dtype());
+      });
+  std::vector<Diagnostic> mistakes;
+  std::vector<std::string> names;
+  for (const auto& [name, expr] : values) names.push_back(name);
+  for (const auto& [name, tensor] : expected) {
+    const auto at = value_of(name);
+    std::string text;
+    if (at == values.end()) {
+      text = format("no result is named {}; there are {}{}", fovea::quoted(name),
+                    fmt::join(names, ", "), did_you_mean(name, names));
+    } else if (const TensorSpec given = spec_of(tensor), &spec = at->second.spec();
+               given.shape != spec.shape ||
+               !(given.dtype == spec.dtype || (is_float(given.dtype) && is_float(spec.dtype)))) {
+      text = format("{} is {}; the result is {}", fovea::quoted(name), to_string(given),
+                    to_string(spec));
+    }
+    if (!text.empty()) mistakes.push_back({options.expect, {}, std::move(text)});
+  }
+  if (expected.empty()) mistakes.push_back({options.expect, {}, "no arrays to compare with"});
+  if (!mistakes.empty()) throw Error(std::move(mistakes));
+  return expected;
+}
+
 // What differs, or nothing.
 std::string mismatch(const std::string& name, const Tensor& given, const Tensor& expected,
                      const Options& options) {
-  if (given.shape() != expected.shape() || is_float(given.dtype()) != is_float(expected.dtype())) {
-    return format("{}: {} computed, {} expected", name, to_string(spec_of(given)),
-                  to_string(spec_of(expected)));
-  }
   const Difference worst = compare(given, expected, options);
   if (worst.excess <= 1) return {};
   return format("{}: worst at {}: {} computed, {} expected", name,
                 index_text(worst.at, given.shape()), worst.given, worst.expected);
 }
 
-int check_expected(const Options& options, const Results& results) {
-  const NamedTensors computed = by_name(results);
-  const NamedTensors expected =
-      load_tensors(options.expect, [&](std::string_view name) -> std::optional<DType> {
-        const auto at = computed.find(name);
-        return at == computed.end() ? std::nullopt : std::optional(at->second.dtype());
-      });
-  std::vector<Diagnostic> unknown;
-  std::vector<std::string> names;
-  for (const auto& [name, tensor] : computed) names.push_back(name);
-  for (const auto& [name, tensor] : expected) {
-    if (computed.contains(name)) continue;
-    unknown.push_back({options.expect,
-                       {},
-                       format("no result is named {}; there are {}{}", fovea::quoted(name),
-                              fmt::join(names, ", "), did_you_mean(name, names))});
-  }
-  if (expected.empty()) unknown.push_back({options.expect, {}, "no arrays to compare with"});
-  if (!unknown.empty()) throw Error(std::move(unknown));
+int check_expected(const Options& options, const Results& results, const NamedTensors& expected) {
   int status = 0;
-  for (const auto& [name, tensor] : expected) {
-    const std::string text = mismatch(name, computed.find(name)->second, tensor, options);
+  std::string same, left_out;
+  for (const auto& [name, tensor] : results) {
+    const auto at = expected.find(name);
+    std::string& list = at == expected.end() ? left_out : same;
+    list += (list.empty() ? "" : ", ") + name;
+    if (at == expected.end()) continue;
+    const std::string text = mismatch(name, tensor, at->second, options);
     if (text.empty()) continue;
     status = 1;
     note(format("{} (rtol {}, atol {})", text, options.rtol, options.atol));
   }
-  if (status == 0 && !options.quiet) note(format("as expected: {}", fmt::join(names, ", ")));
+  if (status == 0 && !options.quiet) {
+    note(format("as expected: {}{}", same,
+                left_out.empty() ? "" : format("; not in {}: {}", options.expect, left_out)));
+  }
   return status;
 }
 
@@ -113,7 +134,9 @@ int check_expected(const Options& options, const Results& results) {
 int run(const Options& options, const Registry& registry, Outcome& out) {
   const Model model = load_model(options, registry);
   const Session session = model.bind(options.dims, bind_options(options, model));
-  const std::vector<std::pair<std::string, Expr>> values = wanted(options, session);
+  const Values values = wanted(options, session);
+  NamedTensors expected;
+  if (!options.expect.empty()) expected = read_expected(options, values);
   std::vector<Expr> exprs;
   for (const auto& [name, expr] : values) exprs.push_back(expr);
   std::vector<Tensor> tensors;
@@ -123,7 +146,7 @@ int run(const Options& options, const Registry& registry, Outcome& out) {
   }
   Results results;
   for (std::size_t i = 0; i < values.size(); ++i) results.emplace_back(values[i].first, tensors[i]);
-  const int status = options.expect.empty() ? 0 : check_expected(options, results);
+  const int status = options.expect.empty() ? 0 : check_expected(options, results, expected);
   out = outcome(options, results);
   out.note = drawn_note(options, session);
   return status;

@@ -44,6 +44,9 @@ struct CompileOptions {
   std::vector<std::pair<Expr, Tensor>> frozen = {};
   /// Where packed forms of frozen weights are kept.
   PackedWeights packed = {};
+  /// What the packed forms that this Executable uses may take together, in bytes; weights beyond
+  /// that are read as they are.
+  std::size_t most_packed = static_cast<std::size_t>(-1);
 
   /// Every pass switched off.
   static CompileOptions plain();

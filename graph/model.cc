@@ -25,12 +25,18 @@ struct Model::State {
   // The file that the model names, once it has been opened.
   mutable std::mutex mutex;
   mutable std::shared_ptr<const model::WeightSource> named = {};
+  // What sessions share.
+  std::shared_ptr<model::InitialValues> initial = std::make_shared<model::InitialValues>();
+  PackedWeights packed = {};
 };
 
 namespace {
 
 model::Choices choices(const Sizes& sizes, const BindOptions& options) {
-  return {.dims = sizes, .dtype = options.dtype, .arrays = options.inputs};
+  return {.dims = sizes,
+          .dtype = options.dtype,
+          .arrays = options.inputs,
+          .arrays_from = options.inputs_from};
 }
 
 const Declaration* declared(const Description& description, std::string_view name) {
@@ -46,59 +52,109 @@ struct Wanted {
   std::optional<TensorSpec> spec;
 };
 
-void check_weights(const Description& description, const std::vector<Wanted>& wanted,
-                   const model::WeightSource& weights, Mistakes& mistakes) {
-  constexpr std::size_t kMostHints = 100;  // finding one takes long where there are many names
-  const std::vector<std::string> names = weights.names();
-  std::vector<std::string> known;
-  std::size_t missing = 0, extra = 0;
-  for (const auto& [param, spec] : wanted) {
-    known.push_back(param->from);
-    if (!weights.contains(param->from)) {
-      mistakes.add_key(param->declaration->at,
-                       format("the weights have no {} for the param {}{}",
-                              fovea::quoted(param->from), fovea::quoted(param->name),
-                              ++missing <= kMostHints ? did_you_mean(param->from, names) : ""));
-    } else if (spec) {
-      try {
-        model::require_fit(weights.spec(param->from), *spec);
-      } catch (const Error& error) {
-        mistakes.add_key(param->declaration->at,
-                         format("the weights' {}: {}", fovea::quoted(param->from),
-                                error.diagnostics().front().text));
-      }
+// `the param "layers.3.w" at m.json:5:9: /blocks/layer/params/w`.
+std::string as_cause(const model::Leaf& leaf, std::string_view kind) {
+  return format("the {} {} at {}", kind, fovea::quoted(leaf.name),
+                leaf.declaration->at.key_place());
+}
+
+// Where the sizes in a shape that differs come from, when not from the model.
+std::string sizes_given(const model::DimValues& dims, const model::Leaf& leaf,
+                        const TensorSpec& given, const TensorSpec& required) {
+  std::string text;
+  if (given.shape == required.shape) return text;
+  for (const model::Size& size : leaf.declaration->shape) {
+    for (const std::string& name : size.value.names()) {
+      const std::string& by = dims.given_by(name);
+      if (by.empty() || text.find(by) != std::string::npos) continue;
+      text +=
+          format("{}{} is {} by {}", text.empty() ? "; " : ", ", name, *dims.value_of(name), by);
     }
   }
-  if (description.weights && description.weights->ignore_extra) return;
-  std::ranges::sort(known);
-  for (const std::string& name : names) {
-    if (std::ranges::binary_search(known, name)) continue;
+  return text;
+}
+
+class WeightsCheck {
+ public:
+  WeightsCheck(const model::DimValues& dims, const model::WeightSource& weights, Mistakes& mistakes)
+      : dims_(dims), weights_(weights), mistakes_(mistakes), names_(weights.names()) {}
+
+  void check(const std::vector<Wanted>& wanted) {
+    for (const auto& [param, spec] : wanted) {
+      known_.push_back(param->from);
+      if (!weights_.contains(param->from)) {
+        missing(*param);
+      } else if (spec) {
+        check(*param, *spec);
+      }
+    }
+    const auto& settings = dims_.description().weights;
+    if (settings && settings->ignore_extra) return;
+    std::ranges::sort(known_);
+    for (const std::string& name : names_) {
+      if (!std::ranges::binary_search(known_, name)) extra(name);
+    }
+  }
+
+ private:
+  static constexpr std::size_t kMostHints = 100;  // finding one takes long where names are many
+
+  void missing(const model::Leaf& param) {
+    mistakes_.add_in(
+        weights_.name(), param.declaration->at,
+        format("there is no {} for {}{}", fovea::quoted(param.from), as_cause(param, "param"),
+               ++hints_ <= kMostHints ? did_you_mean(param.from, names_) : ""));
+  }
+
+  void check(const model::Leaf& param, const TensorSpec& spec) {
+    std::string text;
+    try {
+      const TensorSpec given = weights_.spec(param.from);
+      if (model::fits(given, spec)) return;
+      text = format("{} is {}; {} is required by {}{}{}", fovea::quoted(param.from),
+                    to_string(given), to_string(spec), as_cause(param, "param"),
+                    model::misfit_cause(given, spec), sizes_given(dims_, param, given, spec));
+    } catch (const Error& error) {
+      text = format("{}: {}", error.diagnostics().front().text, as_cause(param, "param"));
+    }
+    mistakes_.add_in(weights_.name(), param.declaration->at, std::move(text));
+  }
+
+  void extra(const std::string& name) {
     std::string spec;
     try {
-      spec = to_string(weights.spec(name));
+      spec = to_string(weights_.spec(name));
     } catch (const Error& error) {
       spec = error.diagnostics().front().text;
     }
-    mistakes.add({.place = description.document->name(),
-                  .op = {},
-                  .text = format("the weights have {} {}, but there is no such param; weights "
-                                 "hold exactly the params{}",
-                                 fovea::quoted(name), spec,
-                                 ++extra <= kMostHints ? did_you_mean(name, known) : "")});
+    mistakes_.add({.place = weights_.name(),
+                   .op = {},
+                   .text = format("{} {} belongs to no param of {}; exactly the params are "
+                                  "required, or \"extra\": \"ignore\" in the model's "
+                                  "\"weights\"{}",
+                                  fovea::quoted(name), spec, dims_.description().document->name(),
+                                  ++hints_ <= kMostHints ? did_you_mean(name, known_) : "")});
   }
-}
 
-void check_weights(const Description& description, const model::Instance& instance,
+  const model::DimValues& dims_;
+  const model::WeightSource& weights_;
+  Mistakes& mistakes_;
+  const std::vector<std::string> names_;
+  std::vector<std::string> known_;
+  std::size_t hints_ = 0;
+};
+
+void check_weights(const model::DimValues& dims, const model::Instance& instance,
                    const model::WeightSource& weights, Mistakes& mistakes) {
   std::vector<Wanted> wanted;
   for (const model::Leaf& param : instance.params) {
     wanted.push_back({&param, param.expr ? std::optional(param.expr.spec()) : std::nullopt});
   }
-  check_weights(description, wanted, weights, mistakes);
+  WeightsCheck(dims, weights, mistakes).check(wanted);
 }
 
 // With open dims, an extent that depends on them may be what the weights have.
-void check_open_weights(const Description& description, const model::OpenInstances& instances,
+void check_open_weights(const model::DimValues& dims, const model::OpenInstances& instances,
                         const model::WeightSource& weights, Mistakes& mistakes) {
   const std::vector<model::Leaf>&first = instances[0]->params, &second = instances[1]->params;
   if (instances[0]->open_repeats || first.size() != second.size()) return;
@@ -118,26 +174,33 @@ void check_open_weights(const Description& description, const model::OpenInstanc
       one.spec = first[i].expr.spec();  // a dtype that cannot be loaded, which will be said
     }
   }
-  check_weights(description, wanted, weights, mistakes);
+  WeightsCheck(dims, weights, mistakes).check(wanted);
 }
 
 // Arrays and stated values of inputs must have the inputs' shapes and dtypes.
-NamedTensors check_inputs(const model::Instance& instance, const NamedTensors& given,
-                          Mistakes& mistakes) {
+NamedTensors check_inputs(const model::DimValues& dims, const model::Instance& instance,
+                          const BindOptions& options, Mistakes& mistakes) {
   NamedTensors values;
   for (const model::Leaf& input : instance.inputs) {
     const Declaration& declaration = *input.declaration;
     if (!input.expr || mistakes.contains(declaration.at)) continue;
-    const auto array = given.find(input.name);
-    if (declaration.value && mistakes.contains(declaration.value)) continue;
-    try {
-      if (array != given.end()) {
-        values.emplace(input.name, model::fitted(array->second, input.expr.spec()));
-      } else if (declaration.value) {
-        values.emplace(input.name, model::stated_value(declaration, input.expr.spec()));
+    if (const auto array = options.inputs.find(input.name); array != options.inputs.end()) {
+      const TensorSpec given = spec_of(array->second), &spec = input.expr.spec();
+      if (model::fits(given, spec)) {
+        values.emplace(input.name, model::fitted(array->second, spec));
+        continue;
       }
-    } catch (const Error& error) {
-      mistakes.add(declaration.at, error);
+      mistakes.add_in(
+          options.inputs_from, declaration.at,
+          format("{} is {}; {} is required by {}{}{}", fovea::quoted(input.name), to_string(given),
+                 to_string(spec), as_cause(input, "input"), model::misfit_cause(given, spec),
+                 sizes_given(dims, input, given, spec)));
+    } else if (declaration.value && !mistakes.contains(declaration.value)) {
+      try {
+        values.emplace(input.name, model::stated_value(declaration, input.expr.spec()));
+      } catch (const Error& error) {
+        mistakes.add(declaration.at, error);
+      }
     }
   }
   return values;
@@ -150,7 +213,12 @@ std::shared_ptr<const model::WeightSource> Model::weights(Mistakes& mistakes) co
   if (weights_ != nullptr || !description.weights) return weights_;
   const std::lock_guard lock(state_->mutex);
   try {
-    if (!state_->named) state_->named = model::WeightSource::open(model::weights_path(description));
+    if (!state_->named) {
+      const std::string path = model::weights_path(description);
+      const std::string& file = description.weights->file;
+      state_->named = model::WeightSource::open(
+          path, {}, description.folder == "." ? file : description.folder + "/" + file);
+    }
   } catch (const Error& error) {
     mistakes.add(description.weights->at, error);
   }
@@ -224,14 +292,14 @@ Model::Checked Model::checked(const Sizes& sizes, const BindOptions& options, bo
     const model::OpenSizes open(result.dims);
     result.instances =
         model::check_open(description, open, result.dims, options.dtype, keep, mistakes);
-    if (weights != nullptr) check_open_weights(description, result.instances, *weights, mistakes);
+    if (weights != nullptr) check_open_weights(result.dims, result.instances, *weights, mistakes);
   } else {
     result.instances[0] = std::make_unique<model::Instance>(
         model::build(description, result.dims, options.dtype, mistakes));
     const model::Instance& instance = *result.instances[0];
     for (const model::Refusal& refusal : instance.refusals) mistakes.append(refusal.mistakes);
-    check_inputs(instance, options.inputs, mistakes);
-    if (weights != nullptr) check_weights(description, instance, *weights, mistakes);
+    check_inputs(result.dims, instance, options, mistakes);
+    if (weights != nullptr) check_weights(result.dims, instance, *weights, mistakes);
   }
   mistakes.throw_if_any();
   return result;
@@ -247,10 +315,10 @@ Session Model::bind(const Sizes& sizes, const BindOptions& options) const {
   for (const model::Refusal& refusal : state->instance.refusals) {
     mistakes.append(refusal.mistakes);
   }
-  state->given = check_inputs(state->instance, options.inputs, mistakes);
+  state->given = check_inputs(dims, state->instance, options, mistakes);
   state->weights = weights(mistakes);
   if (state->weights != nullptr) {
-    check_weights(description, state->instance, *state->weights, mistakes);
+    check_weights(dims, state->instance, *state->weights, mistakes);
   } else if (!description.document->root().find("weights")) {
     for (const model::Leaf& param : state->instance.params) {
       if (param.declaration->init || param.declaration->broken) continue;
@@ -261,6 +329,8 @@ Session Model::bind(const Sizes& sizes, const BindOptions& options) const {
     }
   }
   mistakes.throw_if_any();
+  state->initial = state_->initial;
+  state->packed = state_->packed;
   state->seed = options.seed.value_or(description.seed);
   state->max_memory = options.max_memory.value_or(model::memory_limit());
   state->prepare();

@@ -40,6 +40,8 @@ struct BindOptions {
   /// Inputs that stay the same from run to run. They bind the dims in their shapes. Floats of
   /// another width are converted.
   NamedTensors inputs = {};
+  /// What messages call the place that these come from: their file.
+  std::string inputs_from = "inputs";
   /// Bytes that inputs, params and a plan may take together. Default: what the machine, its control
   /// group, or the process's own limit allows.
   std::optional<std::uint64_t> max_memory = {};
@@ -76,8 +78,9 @@ class Model {
 
   /// Uses this file (`.safetensors`, `.npz`, `.json`) in place of the one that the model names. It
   /// must hold exactly the params, unless the model says `"extra": "ignore"`.
-  /// Plain numbers of a `.json` file take the params' dtypes.
+  /// Plain numbers of a `.json` file take the params' dtypes. Bound sessions keep what they have.
   void load_weights(const std::string& path, std::optional<DType> choice = {});
+  /// The same from memory, which is shared: its elements must not change any more.
   void set_weights(NamedTensors weights);
 
   /// Throws Error unless the model can be bound with these sizes; dims may stay open, then what
@@ -113,6 +116,11 @@ struct ModelValue {
 /// A model with sizes. Copies are cheap and share everything, set params too. Any number of threads
 /// may use one at once: a run works with the params that are set when it begins. What has been
 /// compiled is kept, so the second run of the same outputs only computes.
+///
+/// The sessions of a model share the arrays of its weights and initial values, and also the packed
+/// forms that matmul reads: matrices that runs multiply by from the right stand in memory twice,
+/// once for all sessions, unless `max_memory` does not allow it (then they are read as they are).
+/// What one session sets never reaches another.
 class Session {
  public:
   std::span<const ModelValue> inputs() const;
@@ -124,11 +132,12 @@ class Session {
   /// The values of an input or a param when nobody gives others; made when first asked for.
   Tensor tensor(const ModelValue& value) const;
 
-  /// A param's values. Throws Error for unknown names.
+  /// A param's values, read-only. Throws Error for unknown names.
   Tensor param(std::string_view name) const;
-  /// Replaces params, all or (when it throws Error for a name, shape or dtype) none; floats of
-  /// another width are converted. The tensors' memory is shared: change it only while nothing
-  /// runs. Other sessions of the model keep theirs.
+  /// Replaces params by copies of these, all or (when it throws Error for a name, shape or dtype)
+  /// none; floats of another width are converted. For this session and its copies, from the next
+  /// run on; other sessions of the model keep theirs. The first run afterwards reads the params as
+  /// they are; a second one with the same packs those that were set.
   void set_params(const NamedTensors& values);
   /// Writes all params, by their names in a weights file (`from`), to `.safetensors` (or `.npz`,
   /// `.json`): completely, or the file is as it was.
@@ -144,9 +153,12 @@ class Session {
   /// before anything is allocated if memory does not suffice.
   std::vector<Tensor> compute(std::span<const Expr> exprs) const;
 
-  /// Bytes that a run takes besides inputs and params, outputs included.
+  /// Bytes that a run takes besides inputs, params and their packed forms; outputs included. Reads
+  /// no weights.
   std::size_t peak_bytes() const;
-  /// The steps of a run, as `Executable::explain`.
+  /// Bytes of the packed forms that the sessions of this model have in use.
+  std::size_t packed_bytes() const;
+  /// The steps of a run, as `Executable::explain`. Reads the weights, and packs them.
   std::string explain() const;
 
   /// Throws Error if computing these would take more memory than the session may use.

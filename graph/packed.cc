@@ -34,6 +34,12 @@ std::size_t PackedWeights::bytes() const {
   return sum;
 }
 
+std::size_t PackedWeights::State::bytes_for(const Tensor& b, bool transposed) {
+  const std::int64_t k = b.shape()[transposed ? 1 : 0], n = b.shape()[transposed ? 0 : 1];
+  return b.dtype() == f32 ? kernels::gemm_packed_bytes<float>(n, k)
+                          : kernels::gemm_packed_bytes<double>(n, k);
+}
+
 std::shared_ptr<const plan::PackedMatrix> PackedWeights::State::get(const Tensor& b,
                                                                     bool transposed) {
   const std::int64_t row = transposed ? 1 : 0, column = 1 - row;

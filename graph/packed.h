@@ -31,6 +31,8 @@ struct PackedWeights::State {
   std::mutex mutex;
   std::map<Key, std::weak_ptr<const plan::PackedMatrix>> known;
 
+  /// Of the packed form of `b`, which is as for `get`.
+  static std::size_t bytes_for(const Tensor& b, bool transposed);
   /// `b` (k, n), or (n, k) if `transposed`; its elements do not change as long as anybody uses it.
   std::shared_ptr<const plan::PackedMatrix> get(const Tensor& b, bool transposed);
 };

@@ -14,7 +14,8 @@ namespace fovea {
 
 namespace {
 
-constexpr std::int64_t kLargestFolded = 1 << 16;  // elements
+constexpr std::int64_t kLargestFolded = 1 << 16;  // elements of a result
+constexpr std::int64_t kMostFolded = 1 << 22;     // of all that are made for one graph
 
 bool runs(const OpType& type) { return type.has_forward || type.elementwise || type.has_view; }
 
@@ -97,15 +98,23 @@ std::vector<Expr> expand_decompositions(std::span<const Expr> exprs) {
 }
 
 std::vector<Expr> fold_constants(std::span<const Expr> exprs) {
-  return rewrite(exprs, [](const RewriteStep& step) -> std::vector<Expr> {
+  std::int64_t folded = 0;
+  return rewrite(exprs, [&folded](const RewriteStep& step) -> std::vector<Expr> {
     const Node& node = *step.node;
     if (node.kind() != Node::Kind::op) return {};
+    std::int64_t elements = 0;
     for (const TensorSpec& spec : node.outputs()) {
       if (spec.shape.numel() > kLargestFolded) return {};
+      elements += spec.shape.numel();
     }
     const std::optional<std::vector<Tensor>> values = constant_inputs(step.inputs);
     if (!values) return {};
     const LocationScope scope(node.location());
+    if (node.op().type().has_view) {
+      if (const Tensor seen = node.op().view(values->front())) return {constant(seen)};
+    }
+    if (folded + elements > kMostFolded) return {};
+    folded += elements;
     std::vector<Expr> results;
     try {
       for (Tensor& value : eval::apply(node.op(), *values)) {

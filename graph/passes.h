@@ -12,8 +12,8 @@ namespace fovea {
 /// Replaces ops that have only a decomposition by it.
 std::vector<Expr> expand_decompositions(std::span<const Expr> exprs);
 
-/// Computes what depends on constants only, unless the result is large or computing it fails (then
-/// it fails when run).
+/// Computes what depends on constants only, unless the result is large, there are many of them, or
+/// computing it fails (then it fails when run).
 std::vector<Expr> fold_constants(std::span<const Expr> exprs);
 
 /// Equal ops with equal attributes on the same inputs, and equal constants, become one.

@@ -75,7 +75,7 @@ class Builder {
   void group_chains();
   std::size_t product_in(std::size_t last) const;
   void find_epilogues();
-  void pack(Step& step) const;
+  void pack(Step& step);
   void add(std::size_t n);
   void add_op(std::size_t n);
   void add_view(std::size_t n);
@@ -105,6 +105,7 @@ class Builder {
   // By output of all nodes:
   std::vector<std::size_t> node_of_, values_;
   std::vector<Use> uses_;
+  std::size_t packed_bytes_ = 0;
 };
 
 Builder::Builder(Executable::Plan& plan, std::span<const Expr> inputs,
@@ -194,13 +195,16 @@ void Builder::find_epilogues() {
 }
 
 // A frozen right operand that is one matrix for all rows.
-void Builder::pack(Step& step) const {
+void Builder::pack(Step& step) {
   if (!step.op || &step.op->type() != &op_type<Matmul>()) return;
   const Value& b = plan_.values[step.in[1]];
   const Value& root = plan_.values[b.root];
   if (root.home != Home::constant || b.spec.shape.rank() != 2 || b.spec.shape.numel() == 0) return;
   const Tensor matrix = plan_.constants[root.index].as_strided(b.spec.shape, b.strides, b.offset);
   const bool transposed = decode_attributes<Matmul>(step.op->attributes()).transpose_b;
+  const std::size_t bytes = PackedWeights::State::bytes_for(matrix, transposed);
+  if (bytes > options_.most_packed - packed_bytes_) return;
+  packed_bytes_ += bytes;
   step.packed = options_.packed.state().get(matrix, transposed);
 }
 
@@ -228,8 +232,12 @@ void Builder::add(std::size_t n) {
       return;
     }
     case Node::Kind::constant:
+      // In its own layout, so that a frozen weight that is transposed stays one matrix for all.
       values_[output] = new_root(node->outputs()[0], Home::constant, plan_.constants.size());
-      plan_.constants.push_back(node->value().contiguous());
+      if (!node->value().is_contiguous()) {
+        plan_.values[values_[output]].strides = node->value().strides();
+      }
+      plan_.constants.push_back(node->value());
       return;
     case Node::Kind::op:
       break;

@@ -99,7 +99,9 @@ Json param() {
                                  {{"type", "string"},
                                   {"description",
                                    "Its name in the weights file, where that differs. In a "
-                                   "block, `{i}` is the repetition's index."}}}}),
+                                   "repeated block, `{i}` is the repetition's index (where "
+                                   "repetitions share their params, the index of the repetition "
+                                   "around them)."}}}}),
                    "A weight.");
 }
 
@@ -151,25 +153,25 @@ Json block_node() {
   const Json list{{"type", "array"}, {"items", defined("operand")}};
   Json by_name = names(defined("operand"));
   by_name["properties"]["doc"] = {{"type", {"string", "number"}}};
-  return described(
-      object(
-          {{"name", described(defined("name"),
-                              "Of its first output; output o is `name.o`, an inner "
-                              "value v is `name.v`, in repetition 3 "
-                              "`name.3.v`.")},
-           {"block", described(defined("name"), "The block that it applies.")},
-           {"inputs",
-            {{"description", "By position, or by name."}, {"anyOf", {list, std::move(by_name)}}}},
-           {"repeat", described(std::move(repeat),
-                                "How often: outputs feed the first inputs of the next "
-                                "repetition, further inputs stay the same; 0 passes the inputs "
-                                "through.")},
-           {"share",
-            {{"type", "boolean"},
-             {"default", false},
-             {"description", "Whether all repetitions have one set of params."}}}},
-          {"name", "block", "inputs"}),
-      "Applies a block.");
+  Json node = object(
+      {{"name", described(defined("name"),
+                          "Of its first output; output o is `name.o`, an inner "
+                          "value v is `name.v`, in repetition 3 "
+                          "`name.3.v`.")},
+       {"block", described(defined("name"), "The block that it applies.")},
+       {"inputs",
+        {{"description", "By position, or by name."}, {"anyOf", {list, std::move(by_name)}}}},
+       {"repeat", described(std::move(repeat),
+                            "How often: outputs feed the first inputs of the next "
+                            "repetition, further inputs stay the same; 0 passes the inputs "
+                            "through.")},
+       {"share",
+        {{"type", "boolean"},
+         {"default", false},
+         {"description", "Whether all repetitions have one set of params."}}}},
+      {"name", "block", "inputs"});
+  node["dependentRequired"] = {{"share", {"repeat"}}};
+  return described(std::move(node), "Applies a block.");
 }
 
 Json scalars() {

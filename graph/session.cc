@@ -68,39 +68,94 @@ std::vector<Expr> Session::State::reached(std::span<const Expr> exprs) const {
   return needed;
 }
 
+std::shared_ptr<const Session::State::Plan> Session::State::known_plan(std::span<const Expr> exprs,
+                                                                       bool frozen) const {
+  const auto wanted = [&](const std::shared_ptr<const Plan>& plan) {
+    return plan->frozen == frozen &&
+           std::ranges::equal(plan->exprs, exprs,
+                              [](const Expr& a, const Expr& b) { return same(a, b); });
+  };
+  const auto found = std::ranges::find_if(plans, wanted);
+  if (found == plans.end()) return nullptr;
+  std::rotate(plans.begin(), found, found + 1);
+  return plans.front();
+}
+
+void Session::State::keep(std::shared_ptr<const Plan> plan) const {
+  plans.push_front(std::move(plan));
+  if (plans.size() > kMostPlans) plans.pop_back();
+}
+
+std::uint64_t Session::State::require_memory(std::span<const Expr> leaves,
+                                             std::uint64_t more) const {
+  std::uint64_t own = 0;
+  for (const Expr& x : leaves) own = saturating_sum(own, bytes_of(x.spec()));
+  const std::uint64_t total = saturating_sum(own, more);
+  if (total <= max_memory) return own;
+  throw Error(description->document->name(),
+              format("the model needs {} of memory, {} of them for inputs and params; {} are "
+                     "allowed (--max-memory)",
+                     bytes_text(static_cast<double>(total)), bytes_text(static_cast<double>(own)),
+                     bytes_text(static_cast<double>(max_memory))));
+}
+
 std::shared_ptr<const Session::State::Plan> Session::State::plan(
     std::span<const Expr> exprs) const {
   {
     const std::lock_guard lock(mutex);
-    const auto same_exprs = [&](const std::shared_ptr<const Plan>& plan) {
-      return std::ranges::equal(plan->exprs, exprs,
-                                [](const Expr& a, const Expr& b) { return same(a, b); });
-    };
-    const auto found = std::ranges::find_if(plans, same_exprs);
-    if (found != plans.end()) {
-      std::rotate(plans.begin(), found, found + 1);
-      return plans.front();
-    }
+    if (auto known = known_plan(exprs, false)) return known;
   }
   const std::vector<Expr> needed = reached(exprs);
-  std::uint64_t own = 0;
-  for (const Expr& x : needed) own = saturating_sum(own, bytes_of(x.spec()));
-  const auto refuse = [&](std::uint64_t total) {
-    throw Error(description->document->name(),
-                format("the model needs {} of memory, {} of them for inputs and params; {} are "
-                       "allowed (--max-memory)",
-                       bytes_text(static_cast<double>(total)), bytes_text(static_cast<double>(own)),
-                       bytes_text(static_cast<double>(max_memory))));
-  };
-  if (own > max_memory) refuse(own);
+  require_memory(needed, 0);
   auto made_plan = std::make_shared<const Plan>(
       Plan{{exprs.begin(), exprs.end()}, needed, compile(needed, exprs)});
-  const std::uint64_t total = saturating_sum(own, made_plan->executable.peak_bytes());
-  if (total > max_memory) refuse(total);
+  require_memory(needed, made_plan->executable.peak_bytes());
   const std::lock_guard lock(mutex);
-  plans.push_front(made_plan);
-  if (plans.size() > kMostPlans) plans.pop_back();
+  keep(made_plan);
   return made_plan;
+}
+
+std::shared_ptr<const Session::State::Plan> Session::State::frozen_plan(
+    std::span<const Expr> exprs) const {
+  {
+    const std::lock_guard lock(mutex);
+    if (auto known = known_plan(exprs, true)) return known;
+  }
+  // That there is memory must be known before the params are read.
+  const auto open = plan(exprs);
+  const std::size_t peak = open->executable.peak_bytes();
+  const std::uint64_t used = require_memory(open->needed, peak) + peak;
+  std::vector<Expr> needed;
+  CompileOptions options{.packed = packed, .most_packed = max_memory - used};
+  std::uint64_t seen = 0;
+  {
+    const std::lock_guard lock(mutex);
+    seen = changes;
+    for (const Expr& x : open->needed) {
+      const std::size_t index = leaves.at(&x.node());
+      if (index < inputs.size()) {
+        needed.push_back(x);
+      } else {
+        // Not all makers of tensors know the names of the dims.
+        options.frozen.emplace_back(x, value_of(leaf(&x.node())).reshape(x.shape()));
+      }
+    }
+  }
+  auto made_plan = std::make_shared<const Plan>(
+      Plan{open->exprs, needed, compile(needed, exprs, options), true});
+  const std::lock_guard lock(mutex);
+  if (seen == changes) keep(made_plan);
+  return made_plan;
+}
+
+std::shared_ptr<const Session::State::Plan> Session::State::run_plan(
+    std::span<const Expr> exprs) const {
+  bool freeze = false;
+  {
+    const std::lock_guard lock(mutex);
+    freeze = std::exchange(settled, true);
+  }
+  return freeze ? frozen_plan(exprs) : plan(exprs);
 }
 
 Tensor Session::State::value_of(const ModelValue& value) const {
@@ -118,7 +173,9 @@ Tensor Session::State::value_of(const ModelValue& value) const {
       return made_value = weights->tensor(leaf.from, spec);
     case Origin::init:
       return made_value =
-                 model::initial_value(*leaf.declaration->init, spec, key_for(seed, leaf.name));
+                 index < inputs.size()
+                     ? model::initial_value(*leaf.declaration->init, spec, key_for(seed, leaf.name))
+                     : initial->get(leaf.name, *leaf.declaration->init, spec, seed);
     case Origin::drawn:
       break;
   }
@@ -176,7 +233,7 @@ const ModelValue& Session::State::param(std::string_view name) const {
   fail("session", "unknown param {}{}", fovea::quoted(name), did_you_mean(name, known));
 }
 
-Tensor Session::param(std::string_view name) const { return state_->value_of(state_->param(name)); }
+Tensor Session::param(std::string_view name) const { return tensor(state_->param(name)); }
 
 void Session::set_params(const NamedTensors& values) {
   std::vector<std::pair<const Node*, Tensor>> fitted;
@@ -185,13 +242,20 @@ void Session::set_params(const NamedTensors& values) {
     if (!tensor)
       fail("session", "param {}: a null tensor; a value is required", fovea::quoted(name));
     try {
-      fitted.emplace_back(&param.expr.node(), model::fitted(tensor, param.expr.spec()));
+      const TensorSpec& spec = param.expr.spec();
+      model::require_fit(spec_of(tensor), spec);
+      // Copied, so that what is packed does not change behind our back.
+      fitted.emplace_back(&param.expr.node(), tensor.astype(spec.dtype).read_only());
     } catch (const Error& error) {
       fail("session", "param {}: {}", fovea::quoted(name), error.diagnostics().front().text);
     }
   }
   const std::lock_guard lock(state_->mutex);
   for (auto& [node, tensor] : fitted) state_->made[node] = std::move(tensor);
+  if (fitted.empty()) return;
+  std::erase_if(state_->plans, [](const auto& plan) { return plan->frozen; });
+  ++state_->changes;
+  state_->settled = false;
 }
 
 void Session::save_params(const std::string& path) const {
@@ -219,12 +283,14 @@ std::size_t Session::peak_bytes() const {
   return state_->plan(output_exprs(*state_))->executable.peak_bytes();
 }
 
+std::size_t Session::packed_bytes() const { return state_->packed.bytes(); }
+
 std::string Session::explain() const {
-  return state_->plan(output_exprs(*state_))->executable.explain();
+  return state_->frozen_plan(output_exprs(*state_))->executable.explain();
 }
 
 NamedTensors Session::run(const NamedTensors& inputs) const {
-  const auto plan = state_->plan(output_exprs(*state_));
+  const auto plan = state_->run_plan(output_exprs(*state_));
   const std::vector<Tensor> results = plan->executable(state_->values_for(plan->needed, inputs));
   NamedTensors named;
   for (std::size_t i = 0; i < results.size(); ++i) {
@@ -247,7 +313,7 @@ void Session::run(const NamedTensors& inputs, const NamedTensors& outputs) const
     exprs.push_back(at->second);
     memory.push_back(tensor);
   }
-  const auto plan = state_->plan(exprs);
+  const auto plan = state_->run_plan(exprs);
   plan->executable.run(state_->values_for(plan->needed, inputs), memory);
 }
 

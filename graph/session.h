@@ -11,6 +11,7 @@
 
 #include "fovea/graph/executable.h"
 #include "fovea/graph/model.h"
+#include "fovea/graph/model/initial.h"
 #include "fovea/graph/model/instance.h"
 #include "fovea/graph/model/weights.h"
 
@@ -23,14 +24,19 @@ struct Session::State {
   std::shared_ptr<const model::WeightSource> weights;
   std::uint64_t seed = 0;
   std::uint64_t max_memory = 0;
+  // Shared with the model's other sessions:
+  std::shared_ptr<model::InitialValues> initial;
+  PackedWeights packed;
 
   std::vector<ModelValue> inputs, params;
   std::unordered_map<const Node*, std::size_t> leaves;  // index into inputs, then params
 
-  /// A compiled graph: `exprs` from `needed`.
+  /// A compiled graph: `exprs` from `needed`. With frozen params these are among neither, and it is
+  /// for the values that they have.
   struct Plan {
     std::vector<Expr> exprs, needed;
     Executable executable;
+    bool frozen = false;
   };
   /// Those used last stand first; what is not used for long is forgotten.
   static constexpr std::size_t kMostPlans = 32;
@@ -38,6 +44,9 @@ struct Session::State {
   mutable std::mutex mutex;  // of what follows
   mutable std::unordered_map<const Node*, Tensor> made;
   mutable std::deque<std::shared_ptr<const Plan>> plans;
+  mutable std::uint64_t changes = 0;  // of params
+  // Whether a run may freeze params: they have not been set since the last.
+  mutable bool settled = true;
 
   /// Fills `inputs`, `params` and `leaves`.
   void prepare();
@@ -47,6 +56,15 @@ struct Session::State {
   std::vector<Expr> reached(std::span<const Expr> exprs) const;
   /// Compiles within max_memory, or takes what has been compiled.
   std::shared_ptr<const Plan> plan(std::span<const Expr> exprs) const;
+  /// The same with the params frozen, and their packed forms shared by all sessions of the model.
+  std::shared_ptr<const Plan> frozen_plan(std::span<const Expr> exprs) const;
+  /// Frozen, unless params are being set all the time: then packing them would be for nothing.
+  std::shared_ptr<const Plan> run_plan(std::span<const Expr> exprs) const;
+  /// A plan that is there, now the first of them; null if there is none. The mutex is held.
+  std::shared_ptr<const Plan> known_plan(std::span<const Expr> exprs, bool frozen) const;
+  void keep(std::shared_ptr<const Plan> plan) const;
+  /// Bytes of inputs and params. Throws Error if they, with `more`, exceed max_memory.
+  std::uint64_t require_memory(std::span<const Expr> leaves, std::uint64_t more) const;
   /// The values of an input or param; made when first asked for. The mutex is held.
   Tensor value_of(const ModelValue& value) const;
   /// Values for `needed`, all of one moment: what is given, else what the session has.

@@ -1,6 +1,7 @@
 // Sizes for a model's dims.
 
 #include <algorithm>
+#include <functional>
 
 #include "fovea/graph/model/instance.h"
 #include "fovea/graph/model/reader.h"
@@ -13,7 +14,7 @@ namespace {
 // Where a dim has its value from.
 struct Given {
   std::int64_t size;
-  std::string by;  // `--dim length=16`, `the array of input "x"`
+  std::string by;  // `--dim length=16`, `"x" in x.npz`, `the value of input "x"`
 };
 
 class Binder {
@@ -27,7 +28,12 @@ class Binder {
       if (input.broken) continue;
       const auto array = choices_.arrays.find(input.name);
       if (array != choices_.arrays.end()) {
-        match(input, array->second.shape(), input.at);
+        const TensorSpec spec = spec_of(array->second);
+        match(input, spec.shape, format("{} in {}", quoted(input.name), choices_.arrays_from),
+              [&](std::string text) {
+                mistakes_.add_in(choices_.arrays_from, input.at,
+                                 format("{} is {}{}", quoted(input.name), to_string(spec), text));
+              });
       } else if (input.value) {
         match_value(input);
       }
@@ -53,19 +59,32 @@ class Binder {
 
   void match_value(const Declaration& input) {
     try {
-      match(input, json_shape(input.value), input.value);
+      const Shape shape = json_shape(input.value);
+      // An empty list cannot say its inner extents; stated_value checks what it can say.
+      if (shape.numel() == 0 && shape.rank() != rank(input)) return;
+      match(input, shape, format("the value of input {}", quoted(input.name)),
+            [&](std::string text) {
+              mistakes_.add(input.value, format("the value of input {} has shape {}{}",
+                                                quoted(input.name), shape, text));
+            });
     } catch (const Error& error) {
       mistakes_.add(input.value, error);
     }
   }
 
-  void match(const Declaration& input, const Shape& shape, const JsonValue& at) {
-    if (shape.rank() != static_cast<std::int64_t>(input.shape.size())) {
-      // An empty list cannot say its inner extents; tensor_of checks what it can say.
-      if (shape.numel() == 0 && input.value && !choices_.arrays.contains(input.name)) return;
-      mistakes_.add(at, format("the array of input \"{}\" has shape {}; rank {} is required",
-                               input.name, shape, input.shape.size()));
-      return;
+  static std::int64_t rank(const Declaration& input) {
+    return static_cast<std::int64_t>(input.shape.size());
+  }
+
+  // `report` is told what is wrong with the shape.
+  void match(const Declaration& input, const Shape& shape, const std::string& by,
+             const std::function<void(std::string)>& report) {
+    if (shape.rank() != rank(input)) {
+      std::vector<std::string> sizes;
+      for (const Size& size : input.shape) sizes.emplace_back(size.value.text());
+      return report(format("; rank {} ({}{}) is required by the input at {}", rank(input),
+                           fmt::join(sizes, ", "), sizes.size() == 1 ? "," : "",
+                           input.at.key_place()));
     }
     for (std::size_t axis = 0; axis < input.shape.size(); ++axis) {
       const std::string* name = input.shape[axis].value.bare_name();
@@ -73,11 +92,9 @@ class Binder {
       const std::int64_t size = shape[static_cast<std::int64_t>(axis)];
       std::optional<Given>& given = given_[d_.dim_index.at(*name)];
       if (!given) {
-        given = Given{size, format("the array of input \"{}\"", input.name)};
+        given = Given{size, by};
       } else if (given->size != size) {
-        mistakes_.add(at, format("the array of input \"{}\" has shape {}, so {} is {}; by {} it "
-                                 "is {}",
-                                 input.name, shape, *name, size, given->by, given->size));
+        report(format(", so {0} is {1}; {0} is {2} by {3}", *name, size, given->size, given->by));
       }
     }
   }
@@ -91,7 +108,7 @@ class Binder {
       for (const Declaration& input : d_.body.inputs) inputs.push_back(input.name);
       const bool param =
           std::ranges::find(d_.body.params, name, &Declaration::name) != d_.body.params.end();
-      mistakes_.add({.place = "inputs",
+      mistakes_.add({.place = choices_.arrays_from,
                      .op = {},
                      .text = param ? format("{} is a param; weights give it", quoted(name))
                                    : unknown("input", name, inputs)});
@@ -113,6 +130,7 @@ DimValues DimValues::bind(const Description& description, const Choices& choices
   for (std::uint32_t i : description.dim_order) {
     if (given[i]) {
       dims.values_[i] = given[i]->size;
+      dims.given_by_[i] = given[i]->by;
     } else {
       dims.evaluate(i, mistakes);
     }

@@ -15,13 +15,17 @@ struct Place {
   std::string prefix;         // `layers.3.`, empty for the model
   std::string shared_prefix;  // of params: `layers.` when repetitions share them
   std::optional<std::int64_t> repetition;
-  const JsonValue* use = nullptr;  // the node that applies the block
+  std::optional<std::int64_t> index;  // of the innermost repetition that has params of its own
+  const JsonValue* use = nullptr;     // the node that applies the block
 };
 
-std::string with_index(const std::string& from, const std::optional<std::int64_t>& index) {
-  const std::size_t at = from.find("{i}");
-  if (at == from.npos || !index) return from;
-  return with_index(from.substr(0, at) + format("{}", *index) + from.substr(at + 3), index);
+constexpr std::string_view kIndex = "{i}";
+
+std::string with_index(std::string from, std::int64_t index) {
+  for (std::size_t at = 0; (at = from.find(kIndex)) != from.npos;) {
+    from.replace(at, kIndex.size(), format("{}", index));
+  }
+  return from;
 }
 
 class Builder {
@@ -156,10 +160,29 @@ class Builder {
     }
     for (const Declaration& param : body.params) {
       const std::string name = place.shared_prefix + param.name;
-      const bool renamed = param.at.find("from").is(JsonKind::text);
-      std::string from = renamed ? with_index(param.from, place.repetition) : name;
+      const JsonValue renamed = param.at.find("from");
+      std::string from = renamed.is(JsonKind::text) ? param.from : name;
+      if (from.find(kIndex) != from.npos) {
+        if (place.index) {
+          from = with_index(std::move(from), *place.index);
+        } else {
+          mistakes_.add(renamed, no_index(place));
+        }
+      }
       scope.params.push_back(leaf(param, name, std::move(from), instance_.params));
     }
+  }
+
+  static std::string no_index(const Place& place) {
+    const std::string why =
+        place.use == nullptr
+            ? "this param is not in a block"
+            : format("nothing repeats the block that is applied at {}{}", place.use->place(),
+                     place.repetition ? ", or its repetitions share their params" : "");
+    return format(
+        "{} is the index of a repetition, but {}; \"repeat\", or a name without {} is "
+        "required",
+        kIndex, why, kIndex);
   }
 
   void add_nodes(const Body& body, Scope& scope, const Place& place) {
@@ -183,6 +206,12 @@ class Builder {
     return false;
   }
 
+  // With the node's whole name, where the place in the file does not tell which repetition it is.
+  static Location located(const Node& node, const Place& place) {
+    if (place.prefix.empty()) return node.location;
+    return Location(format("{} ({}{})", node.location.text(), place.prefix, node.name));
+  }
+
   std::vector<Expr> apply_op(const Body& body, const Scope& scope, const Node& node,
                              const Place& place) {
     if (!count(node.at)) return {};
@@ -191,7 +220,7 @@ class Builder {
     std::optional<std::vector<Expr>> inputs = operands(body, scope, node);
     if (!inputs || op == nullptr) return {};
     try {
-      std::vector<Expr> outputs = apply(op, *inputs, node.location);
+      std::vector<Expr> outputs = apply(op, *inputs, located(node, place));
       instance_.accepted.push_back(&node);
       return outputs;
     } catch (const Error& error) {
@@ -283,11 +312,14 @@ class Builder {
                                              std::min(inputs.size(), block.body.results.size())));
     for (std::int64_t i = 0; i < repetitions; ++i) {
       if (!count(node.at)) return;
-      Place inner{name, name, place.repetition, &node.at};
+      Place inner{name, name, place.repetition, place.index, &node.at};
       if (node.repeat) {
         inner.prefix += format("{}.", i);
-        if (!node.share) inner.shared_prefix = inner.prefix;
         inner.repetition = i;
+        if (!node.share) {
+          inner.shared_prefix = inner.prefix;
+          inner.index = i;
+        }
       }
       const Scope* shared = node.share && i > 0 ? parts.front().get() : nullptr;
       parts.push_back(std::make_unique<Scope>());

@@ -72,6 +72,24 @@ Tensor initial_value(const Init& init, const TensorSpec& spec, Key key) {
   return random_uniform(dtype, shape, -bound, bound, key);
 }
 
+Tensor InitialValues::get(const std::string& param, const Init& init, const TensorSpec& spec,
+                          std::uint64_t seed) {
+  const Key key{param, seed, spec.dtype, {spec.shape.begin(), spec.shape.end()}};
+  const std::lock_guard lock(mutex_);
+  std::shared_ptr<Tensor> value = made_[key].lock();
+  if (!value) {
+    value = std::make_shared<Tensor>(initial_value(init, spec, key_for(seed, param)));
+    made_[key] = value;
+  }
+  if (made_.size() >= clean_at_) {
+    std::erase_if(made_, [](const auto& entry) { return entry.second.expired(); });
+    clean_at_ = std::max<std::size_t>(64, 2 * made_.size());
+  }
+  // Whoever has a view of these elements keeps `value` alive.
+  const void* elements = value->raw();
+  return Tensor::borrow(elements, spec.dtype, spec.shape, {}, value);
+}
+
 Tensor drawn_value(const TensorSpec& spec, Key key) {
   if (is_float(spec.dtype)) return random_normal(spec.dtype, spec.shape, 0, 1, key);
   return Tensor::full(spec.dtype, spec.shape, spec.dtype == boolean ? 1 : 0);
@@ -88,14 +106,23 @@ Tensor stated_value(const Declaration& input, const TensorSpec& spec) {
   return value.reshape(spec.shape);
 }
 
-void require_fit(const TensorSpec& given, const TensorSpec& required) {
+bool fits(const TensorSpec& given, const TensorSpec& required) {
   const bool convertible = is_float(given.dtype) && is_float(required.dtype);
-  if (given.shape == required.shape && (given.dtype == required.dtype || convertible)) return;
-  const bool transposed = given.shape.rank() == 2 && required.shape.rank() == 2 &&
-                          given.shape[0] == required.shape[1] &&
-                          given.shape[1] == required.shape[0] && given.shape != required.shape;
+  return given.shape == required.shape && (given.dtype == required.dtype || convertible);
+}
+
+std::string misfit_cause(const TensorSpec& given, const TensorSpec& required) {
+  const Shape &a = given.shape, &b = required.shape;
+  if (a == b || a.numel() != b.numel() || a.numel() == 0) return {};
+  if (a.rank() == 2 && b.rank() == 2 && a[0] == b[1]) return "; is it transposed?";
+  if (std::ranges::is_permutation(a, b)) return "; are its axes in another order?";
+  return format("; both have {} elements: does it want another shape?", a.numel());
+}
+
+void require_fit(const TensorSpec& given, const TensorSpec& required) {
+  if (fits(given, required)) return;
   fail("", "the array is {}; {} is required{}", to_string(given), to_string(required),
-       transposed ? "; is it transposed?" : "");
+       misfit_cause(given, required));
 }
 
 Tensor fitted(const Tensor& array, const TensorSpec& spec) {
@@ -122,7 +149,7 @@ std::string weights_path(const Description& description) {
     throw Error({.place = weights.at.place(),
                  .op = {},
                  .text = format("weights {}: {}; a path relative to the model, inside its folder, "
-                                "is required",
+                                "is required (only --weights FILE may be anywhere)",
                                 fovea::quoted(weights.file), why)});
   };
   std::error_code failed;
@@ -135,9 +162,9 @@ std::string weights_path(const Description& description) {
   }
   const fs::path folder = fs::canonical(description.folder, failed);
   if (failed) refuse("the model's folder cannot be read");
-  if (!fs::exists(folder / given, failed)) refuse("there is no such file");
   const fs::path file = fs::canonical(folder / given, failed);
-  if (failed) refuse("the path cannot be resolved");
+  if (failed == std::errc::no_such_file_or_directory) refuse("there is no such file");
+  if (failed) refuse(failed.message());
   const auto [end, unused] = std::mismatch(folder.begin(), folder.end(), file.begin(), file.end());
   if (end != folder.end()) refuse("it leads out of the model's folder");
   return file.string();

@@ -20,8 +20,9 @@ namespace fovea::model {
 /// What a user may say when a model is bound.
 struct Choices {
   std::map<std::string, std::int64_t> dims = {};
-  std::optional<DType> dtype = {};  ///< f32 or f64 in place of both
-  NamedTensors arrays = {};         ///< for inputs
+  std::optional<DType> dtype = {};     ///< f32 or f64 in place of both
+  NamedTensors arrays = {};            ///< for inputs
+  std::string arrays_from = "inputs";  ///< their file, in messages
 };
 
 /// `dtype`, or the float type that `choices` puts in its place.
@@ -33,6 +34,7 @@ class DimValues {
   explicit DimValues(const Description& description) : d_(&description) {
     values_.resize(description.dims.size());
     open_.resize(description.dims.size());
+    given_by_.resize(description.dims.size());
   }
 
   /// From `choices`, from the arrays that they or the model give to inputs, or else the defaults.
@@ -52,6 +54,13 @@ class DimValues {
   const Description& description() const { return *d_; }
   /// Of a dim, by its place in the description; nothing if it has none.
   std::optional<std::int64_t> value(std::uint32_t dim) const { return values_[dim]; }
+  std::optional<std::int64_t> value_of(const std::string& dim) const {
+    return values_[d_->dim_index.at(dim)];
+  }
+  /// What gave the dim its size: `--dim length=16`, `"x" in x.npz`; empty: the model.
+  const std::string& given_by(const std::string& dim) const {
+    return given_by_[d_->dim_index.at(dim)];
+  }
 
   /// Whether the model has all dims that the expression names; reports those that it lacks. Only
   /// then may the expression be evaluated.
@@ -74,6 +83,7 @@ class DimValues {
 
   const Description* d_;
   std::vector<std::optional<std::int64_t>> values_;
+  std::vector<std::string> given_by_;
   bool stands_in_ = false;
   std::vector<bool> open_;  // null, a stand-in, or computed from one of those
 };

@@ -29,6 +29,10 @@ void Mistakes::add(const JsonValue& at, const Error& error) {
 
 void Mistakes::add(Diagnostic diagnostic) { keep(0, std::move(diagnostic)); }
 
+void Mistakes::add_in(const std::string& file, const JsonValue& due_to, std::string text) {
+  keep(due_to.order(), {.place = file, .op = {}, .text = std::move(text)});
+}
+
 bool Mistakes::contains(const JsonValue& at) const { return places_.contains(at.order()); }
 
 std::vector<Diagnostic> Mistakes::sorted() const {

@@ -28,6 +28,8 @@ class Mistakes {
   /// Where a callee's error has no place of its own, it gets the value's.
   void add(const JsonValue& at, const Error& error);
   void add(Diagnostic diagnostic);
+  /// In another file, but due to a value of this one.
+  void add_in(const std::string& file, const JsonValue& due_to, std::string text);
 
   /// Whether something is wrong at this very place.
   bool contains(const JsonValue& at) const;

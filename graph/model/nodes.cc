@@ -189,6 +189,11 @@ void Reader::apply_block(const JsonValue& value, Node& node) {
   }
   if (const JsonValue repeat = value.find("repeat")) node.repeat = size(repeat);
   if (const JsonValue share = value.find("share")) {
+    if (!value.find("repeat")) {
+      mistakes_.add_key(share,
+                        "\"share\" without \"repeat\"; it says that repetitions share their "
+                        "params, so \"repeat\" is required");
+    }
     if (share.is(JsonKind::boolean)) {
       node.share = share.boolean();
     } else {

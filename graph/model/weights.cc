@@ -6,11 +6,22 @@
 namespace fovea::model {
 
 std::shared_ptr<const WeightSource> WeightSource::open(const std::string& path,
-                                                       const WantedDType& wanted) {
-  if (path.ends_with(".safetensors")) {
-    return std::make_shared<const WeightSource>(SafetensorsFile(path));
+                                                       const WantedDType& wanted,
+                                                       const std::string& name) {
+  const std::string shown = name.empty() ? path : name;
+  try {
+    if (path.ends_with(".safetensors")) {
+      return std::make_shared<const WeightSource>(SafetensorsFile(path), shown);
+    }
+    return std::make_shared<const WeightSource>(load_tensors(path, wanted), shown);
+  } catch (const Error& error) {
+    std::vector<Diagnostic> diagnostics = error.diagnostics();
+    for (Diagnostic& one : diagnostics) {
+      if (one.place.starts_with(path)) one.place.replace(0, path.size(), shown);
+      if (one.op == path) one.op = shown;
+    }
+    throw Error(std::move(diagnostics));
   }
-  return std::make_shared<const WeightSource>(load_tensors(path, wanted));
 }
 
 std::vector<std::string> WeightSource::names() const {

@@ -19,13 +19,18 @@ namespace fovea::model {
 /// first asked for. A model's copies and sessions share one; any number of threads may use it.
 class WeightSource {
  public:
-  explicit WeightSource(NamedTensors arrays) : arrays_(std::move(arrays)) {}
-  explicit WeightSource(SafetensorsFile file) : arrays_(std::move(file)) {}
+  /// `name` is the file's, for messages.
+  explicit WeightSource(NamedTensors arrays, std::string name = "weights")
+      : arrays_(std::move(arrays)), name_(std::move(name)) {}
+  WeightSource(SafetensorsFile file, std::string name)
+      : arrays_(std::move(file)), name_(std::move(name)) {}
   /// Opens a `.safetensors` file, or reads one of another kind; plain numbers of a `.json` file
-  /// take the dtypes that `wanted` gives.
+  /// take the dtypes that `wanted` gives. Messages call it `name`, or by its path.
   static std::shared_ptr<const WeightSource> open(const std::string& path,
-                                                  const WantedDType& wanted = {});
+                                                  const WantedDType& wanted = {},
+                                                  const std::string& name = {});
 
+  const std::string& name() const { return name_; }
   std::vector<std::string> names() const;
   bool contains(std::string_view name) const;
   /// Of an array that is there. Throws Error if it has a dtype that cannot be loaded.
@@ -36,6 +41,7 @@ class WeightSource {
 
  private:
   std::variant<NamedTensors, SafetensorsFile> arrays_;
+  std::string name_;
   mutable std::mutex mutex_;
   mutable std::map<std::pair<std::string, DType>, Tensor> used_;
 };

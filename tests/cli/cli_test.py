@@ -103,8 +103,15 @@ class Command(unittest.TestCase):
         self.assertIn("y: worst at [1, 2]: 7 computed, 6 expected", done.stderr)
         self.run_it(*words, "--rtol", "0.2")
         self.run_it(*words, "--atol", "1")
+        self.write("e.json", {"y": [[1, 2, 3], [3, 4, 7]]})
+        self.assertIn("as expected: y; not in e.json: loss, ids", self.run_it(*words).stderr)
+        # What cannot be compared is bad input, found before anything is computed.
         self.write("e.json", {"y": [[1, 2, 3]]})
-        self.assertIn("(1, 3) expected", self.run_it(*words, status=1).stderr)
+        self.refuse(*words, says='e.json: "y" is f32 (1, 3); the result is f32 (rows=2, 3)')
+        self.write("e.json", {"ids": {"value": [7.0, 8.0], "dtype": "f32"}})
+        self.refuse(*words, says='e.json: "ids" is f32 (2,); the result is i64 (2,)')
+        self.write("e.json", {"ids": {"value": [True, True], "dtype": "bool"}})
+        self.refuse(*words, says='e.json: "ids" is bool (2,); the result is i64 (2,)')
         self.write("e.json", {"yy": [[1, 2, 3]]})
         self.refuse(*words, says=['"yy"', 'did you mean "y"?'])
 

@@ -139,6 +139,15 @@ for ending in (".npz", ".safetensors", ".json"):
     case(f"--outputs {ending} beyond a limit", [*RUN, "--outputs", "y" + ending], file_size=100)
 case("stdout on a full disk", RUN, stdout="/dev/full")
 
+for option, path in (("--svg", "d"), ("--svg", "none/x.svg"), ("--dot", "d"), ("--dot", "/dev/full"), ("--dot", "p")):
+    case(f"show {option} to {path}", ["show", "m.json", option, path], {"d": folder, "p": os.mkfifo})
+for option in ("--report", "--junit", "--svg"):
+    case(f"gradcheck {option} in a folder that is not there", ["gradcheck", "m.json", "--weights", "w.safetensors", option, "none/x"])
+case("a gradient to a device", ["grad", "m.json", "--weights", "w.safetensors", "--of", "loss", "--outputs", "/dev/full"])
+case("show on a full disk", ["show", "m.json"], stdout="/dev/full")
+case("the schema on a full disk", ["schema"], stdout="/dev/full")
+case("the list of ops on a full disk", ["ops"], stdout="/dev/full")
+
 # ---- the model's file
 
 for name, content in {
@@ -157,10 +166,41 @@ case("a model whose weights are a link that leaves its folder", ["run", "m.json"
      {"m.json": model_with(weights="l.safetensors"), "l.safetensors": lambda path: os.symlink("/etc/passwd", path)})
 case("a model whose weights are in a linked folder outside", ["run", "m.json"],
      {"m.json": model_with(weights="l/w.safetensors"), "l": lambda path: os.symlink("/usr", path)})
+case("a model in a folder whose weights are cut off", ["run", "s/m.json"],
+     {"s": folder, "s/m.json": model_with(weights="w.safetensors"), "s/w.safetensors": weights(GOOD)[:-1]})
+case("a model in a folder whose weights are transposed", ["run", "s/m.json"],
+     {"s": folder, "s/m.json": model_with(weights="w.safetensors"),
+      "s/w.safetensors": weights({**GOOD, "in_proj_weight": (9, 3)})})
 case("fifty mistakes", ["validate", "m.json"],
      {"m.json": model_with(nodes=[{"name": f"n{i}", "op": "nothing", "inputs": []} for i in range(50)], outputs=[])})
 case("twenty long mistakes", ["validate", "m.json"],
      {"m.json": model_with(nodes=[{"name": f"n{i}", "op": "x" * 3000, "inputs": []} for i in range(20)], outputs=[])})
+
+REPEATED = {
+    "fovea": 1,
+    "inputs": {"x": {"shape": [2]}},
+    "blocks": {"b": {"inputs": {"h": {"shape": [2]}}, "params": {"w": {"shape": [2], "from": "l.{i}.w"}},
+                     "nodes": [{"name": "y", "op": "mul", "inputs": ["h", "w"]}], "outputs": ["y"]}},
+    "nodes": [{"name": "s", "block": "b", "inputs": ["x"], "repeat": 2}],
+    "outputs": ["s"],
+}
+
+
+def repeated_with(**changes):
+    return json.dumps({**REPEATED, "nodes": [{**REPEATED["nodes"][0], **changes}]})
+
+
+case("an index in a weight's name without repetition", ["validate", "m.json"],
+     {"m.json": model_with(params={**MODEL["params"], "bias": {"shape": ["3*width"], "from": "l.{i}.bias"}})})
+case("an index in a weight's name of a block that is applied once", ["validate", "m.json"],
+     {"m.json": json.dumps({**REPEATED, "nodes": [{"name": "s", "block": "b", "inputs": ["x"]}]})})
+case("an index in the name of a weight that repetitions share", ["validate", "m.json"], {"m.json": repeated_with(share=True)})
+case("sharing without repetition", ["validate", "m.json"],
+     {"m.json": json.dumps({**REPEATED, "nodes": [{"name": "s", "block": "b", "inputs": ["x"], "share": True}]})})
+case("a repetition's weight that is missing", ["run", "m.json", "--weights", "r.safetensors"],
+     {"m.json": repeated_with(), "r.safetensors": weights({"l.0.w": (2,), "l.2.w": (2,)})})
+case("a repetition's weight of another shape", ["run", "m.json", "--weights", "r.safetensors"],
+     {"m.json": repeated_with(), "r.safetensors": weights({"l.0.w": (2,), "l.1.w": (3,)})})
 
 # ---- weights
 
@@ -172,6 +212,9 @@ for name, shapes in {
         "of another model": {"a": (1,), "b": (2,)}, "of no tensors": {}, "with a scalar": {**GOOD, "bias": ()},
         "with a parameter in capitals": {"in_proj_weight": (3, 9), "BIAS": (9,)}}.items():
     case(f"weights {name}", RUN, {"w.safetensors": weights(shapes)})
+case("weights with axes in another order", ["run", "m.json", "--weights", "r.safetensors"],
+     {"m.json": json.dumps({"fovea": 1, "params": {"w": {"shape": [2, 3, 4]}}, "nodes": [], "outputs": ["w"]}),
+      "r.safetensors": weights({"w": (4, 2, 3)})})
 case("weights of integers", RUN,
      {"w.safetensors": safetensors({"in_proj_weight": tensor((3, 9)), "bias": tensor((9,), 108, "I64")}, bytes(108 + 72))})
 case("no weights for a parameter without init", ["run", "m.json"])
@@ -264,7 +307,8 @@ for name, content in {
 
 # ---- expected results, cotangents
 
-for name, content in {"with an unknown name": '{"z": 1}', "without arrays": "{}"}.items():
+for name, content in {"with an unknown name": '{"z": 1}', "without arrays": "{}", "of another shape": '{"y": [[1, 2]]}',
+                      "of another dtype": '{"ids": {"value": [1.5, 2], "dtype": "f32"}}', "in JSON that is cut off": '{"y": ['}.items():
     case(f"expected results {name}", [*RUN, "--expect", "e.json"], {"e.json": content})
 for name, content in {"of another shape": '{"y": [1, 2]}', "with an unknown name": '{"z": 1}', "for integers": '{"ids": [1, 2]}',
                       "without arrays": "{}"}.items():

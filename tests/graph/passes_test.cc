@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <sys/resource.h>
+
 #include <functional>
 #include <limits>
 #include <string>
@@ -186,8 +188,7 @@ TEST_CASE("frozen weights are packed once for all that share them, and freed wit
                                       matmul(x, transpose(w))};
       const std::vector<Tensor> want =
           compile(std::vector{x, w}, outputs, CompileOptions::plain())({value, weights});
-      CompileOptions options{.frozen = {{w, weights}}, .packed = packed};
-      options.fold_constants = false;  // or the transposed weights would be others
+      const CompileOptions options{.frozen = {{w, weights}}, .packed = packed};
       kept.push_back(compile(std::vector{x}, outputs, options));
       CHECK(count(kept.back().explain(), "(b packed)") == 2);
       const std::vector<Tensor> got = kept.back()({value});
@@ -203,4 +204,35 @@ TEST_CASE("frozen weights are packed once for all that share them, and freed wit
     const Executable unpacked = compile({x}, {matmul(x, w)}, off);
     CHECK(packed.bytes() == 0);
   }
+}
+
+TEST_CASE("packed forms stay within what is allowed; weights beyond that are read as they are") {
+  PackedWeights packed;
+  const Tensor weights = random_normal(f32, {48, 48}, 0, 1, {5, 9});
+  const Expr x = input("x", f32, {5, 48}), a = input("a", f32, {48, 48});
+  const Expr c = input("c", f32, {48, 48});
+  const Tensor value = draw(x, 3);
+  const std::vector<Expr> outputs{matmul(matmul(x, a), c)};
+  const Tensor want = compile({x, a, c}, {outputs[0]})({value, weights, weights.copy()})[0];
+  for (const std::size_t packs : {0, 1, 2}) {
+    const CompileOptions options{.frozen = {{a, weights}, {c, weights.copy()}},
+                                 .packed = packed,
+                                 .most_packed = packs * weights.nbytes()};
+    const Executable some = compile(std::vector{x}, outputs, options);
+    CHECK(count(some.explain(), "(b packed)") == packs);
+    CHECK(packed.bytes() <= options.most_packed);
+    CHECK(equal_bits(some({value})[0], want));
+  }
+}
+
+TEST_CASE("folding a long chain of constants does not keep them all") {
+  const Expr x = input("x", f32, {256, 256});
+  Expr c = constant(Tensor::full(f32, {256, 256}, 0.5));
+  for (int i = 0; i < 20000; ++i) c = cos(c);  // 5 GB, were each kept
+  rusage before{}, after{};
+  getrusage(RUSAGE_SELF, &before);
+  const Executable chain = compile({x}, {x + c});
+  getrusage(RUSAGE_SELF, &after);
+  CHECK(after.ru_maxrss - before.ru_maxrss < 500000);  // KiB
+  CHECK(chain.peak_bytes() < 10000000);
 }

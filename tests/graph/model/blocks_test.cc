@@ -2,10 +2,12 @@
 
 #include <doctest/doctest.h>
 
+#include <array>
 #include <string>
 
 #include "fovea/graph/model.h"
 #include "fovea/tensor/error.h"
+#include "tests/tensor/scratch.h"
 
 using namespace fovea;
 
@@ -80,6 +82,37 @@ TEST_CASE("a param's name in the weights file may hold the repetition's index") 
   model.set_weights({{"layer.0.weight", Tensor::full(f32, {2}, 1)},
                      {"layer.1.weight", Tensor::full(f32, {2}, 3)}});
   CHECK(value(model.bind(), "s") == std::vector<float>{43, 86});
+}
+
+TEST_CASE("{i} is the index of the innermost repetition that has params of its own") {
+  // The product of the weights that are used: 2, 3 and 5 are l.0.w, l.1.w and l.2.w.
+  const auto product = [](const std::string& outer, const std::string& inner, int weights) {
+    Model model = Model::parse(
+        R"({"fovea": 1, "inputs": {"x": {"shape": [1], "value": [1]}}, "blocks": {
+          "b": {"inputs": {"h": {"shape": [1]}}, "params": {"w": {"shape": [1], "from": "l.{i}.w"}},
+                "nodes": [{"name": "y", "op": "mul", "inputs": ["h", "w"]}], "outputs": ["y"]},
+          "c": {"inputs": {"h": {"shape": [1]}},
+                "nodes": [{"name": "y", "block": "b", "inputs": ["h"])" +
+        inner + R"(}], "outputs": ["y"]}}, "nodes": [{"name": "s", "block": "c", "inputs": ["x"])" +
+        outer + R"(}], "outputs": ["s"]})");
+    NamedTensors all;
+    for (int i = 0; i < weights; ++i) {
+      all["l." + std::to_string(i) + ".w"] = Tensor::full(f32, {1}, std::array{2, 3, 5}[i]);
+    }
+    model.set_weights(all);
+    return value(model.bind(), "s")[0];
+  };
+  const std::string twice = R"(, "repeat": 2)", thrice = R"(, "repeat": 3)";
+  const std::string share = R"(, "share": true)";
+  CHECK(product(twice, "", 2) == 2 * 3);
+  CHECK(product("", thrice, 3) == 2 * 3 * 5);
+  CHECK(product(twice, thrice, 3) == 30 * 30);
+  CHECK(product(twice, thrice + share, 2) == 8 * 27);
+  CHECK(contains(error_of([&] { product("", "", 1); }),
+                 "nothing repeats the block that is applied at model:5:"));
+  CHECK(contains(error_of([&] { product("", thrice + share, 1); }),
+                 "or its repetitions share their params"));
+  CHECK(contains(error_of([&] { product(share, thrice, 3); }), "\"share\" without \"repeat\""));
 }
 
 TEST_CASE("blocks apply blocks") {

@@ -101,7 +101,7 @@ TEST_CASE("arrays of inputs bind dims") {
   CHECK(contains(error_of([&] {
                    model.bind({{"rows", 3}}, {.inputs = {{"x", Tensor::zeros(f32, {4, 3})}}});
                  }),
-                 "rows is 4; by --dim rows=3 it is 3"));
+                 "inputs: \"x\" is f32 (4, 3), so rows is 4; rows is 3 by --dim rows=3"));
   CHECK(contains(error_of([&] {
                    model.bind({}, {.inputs = {{"w", Tensor::zeros(f32, {4})}}});
                  }),
@@ -135,9 +135,15 @@ TEST_CASE("weights give exactly the params, under their own names") {
   const NamedTensors out = model.bind({{"rows", 1}}).run({{"x", Tensor::full(f32, {1, 3}, 1)}});
   CHECK(out.at("y").to_vector<float>() == std::vector<float>(6, 3.0f));
   model.set_weights({{"w", w}});
-  CHECK(contains(error_of([&] { model.bind({{"rows", 1}}); }), "the weights have no \"b\""));
+  CHECK(contains(error_of([&] {
+                   model.bind({{"rows", 1}});
+                 }),
+                 "weights: there is no \"b\" for the param \"b\""));
   model.set_weights({{"w", w}, {"b", b}, {"c", b}});
-  CHECK(contains(error_of([&] { model.bind({{"rows", 1}}); }), "there is no such param"));
+  CHECK(contains(error_of([&] {
+                   model.bind({{"rows", 1}});
+                 }),
+                 "weights: \"c\" f32 (6,) belongs to no param"));
   model.set_weights({{"w", Tensor::zeros(f32, {6, 3})}, {"b", b}});
   CHECK(contains(error_of([&] { model.bind({{"rows", 1}}); }), "is it transposed?"));
 }

@@ -5,6 +5,8 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <filesystem>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -100,8 +102,9 @@ TEST_CASE(
 
   const std::string strict = layers(R"(, "weights": "w.safetensors")");
   const std::string error = error_of([&] { Model::parse(strict, folder.path("")); });
-  CHECK(contains(error, "the weights have \"mask\""));
-  CHECK(contains(error, "the weights have \"odd\""));
+  CHECK(contains(error, "w.safetensors: \"mask\" "));
+  CHECK(contains(error, "w.safetensors: \"odd\" "));
+  CHECK(contains(error, "belongs to no param of model"));
   std::string wants_bytes = ignoring;
   wants_bytes.replace(wants_bytes.find("model.layers.{i}.bias"), 21, "mask");
   CHECK(contains(error_of([&] { Model::parse(wants_bytes, folder.path("")); }),
@@ -116,8 +119,34 @@ TEST_CASE("weights are checked by their names and shapes while a dim is open") {
   model.set_weights(weights);
   const std::string error = error_of([&] { model.check(); });
   CHECK(contains(error,
-                 "\"model.layers.0.bias\": the array is f32 (4,); f32 (width=3,) is required"));
-  CHECK(contains(error, "the weights have no \"model.layers.1.weight\""));
+                 "weights: \"model.layers.0.bias\" is f32 (4,); f32 (width=3,) is required by the "
+                 "param \"layers.0.b\" at model:7:16: /blocks/layer/params/b"));
+  CHECK(contains(error, "weights: there is no \"model.layers.1.weight\" for the param"));
+}
+
+TEST_CASE("a weights file that vanishes or is cut off after it has been checked") {
+  const Scratch folder;
+  const auto bound = [&](const std::string& name) {
+    Model model = Model::parse(layers());
+    save_tensors(folder.path(name), state_dict());
+    model.load_weights(folder.path(name));
+    return model.bind({{"rows", 2}});
+  };
+  const Session removed = bound("a.safetensors");
+  std::filesystem::remove(folder.path("a.safetensors"));
+  CHECK(removed.run({{"x", kOnes}}).at("y").at<float>({0, 0}) == expected(1));  // it is open
+
+  const Session cut = bound("b.safetensors");
+  const std::string b = folder.path("b.safetensors");
+  std::filesystem::resize_file(b, std::filesystem::file_size(b) - 100);
+  const std::string error = error_of([&] { cut.run(); });
+  CHECK(error == b + ": the file has become shorter while it was read");
+  CHECK(error_of([&] { cut.run(); }) == error);
+
+  const Session replaced = bound("c.safetensors");
+  NamedTensors others = state_dict(2);
+  save_tensors(folder.path("c.safetensors"), others);  // another file of this name
+  CHECK(replaced.run({{"x", kOnes}}).at("y").at<float>({0, 0}) == expected(1));
 }
 
 TEST_CASE("bindings of a model share the arrays of its weights") {
@@ -247,6 +276,114 @@ TEST_CASE("a run works with the params that are set when it begins") {
   }
   setter.join();
   CHECK(mixed == 0);
+}
+
+TEST_CASE("bindings share the packed forms of weights, which go with the last of them") {
+  // Weights that are as they are in the file, and transposed ones.
+  Model model = Model::parse(R"({"fovea": 1, "dims": {"rows": null},
+    "inputs": {"x": {"shape": ["rows", 48]}},
+    "params": {"a": {"shape": [48, 80], "init": "xavier_uniform"},
+               "b": {"shape": [16, 80], "init": "xavier_uniform"},
+               "c": {"shape": [16, 16], "init": "xavier_uniform"}},
+    "nodes": [{"name": "h", "op": "matmul", "inputs": ["x", "a"]},
+              {"name": "g", "op": "matmul", "inputs": ["h", "b"], "attrs": {"transpose_b": true}},
+              {"name": "ct", "op": "transpose", "inputs": ["c"]},
+              {"name": "y", "op": "matmul", "inputs": ["g", "ct"]}],
+    "outputs": ["y"]})");
+  for (const bool given : {false, true}) {
+    if (given) {
+      const Session session = model.bind({{"rows", 1}});
+      NamedTensors weights;
+      for (const ModelValue& p : session.params()) weights[p.name] = session.tensor(p).copy();
+      model.set_weights(weights);
+    }
+    auto first = std::make_unique<Session>(model.bind({{"rows", 2}}));
+    CHECK(first->packed_bytes() == 0);
+    const Tensor x = Tensor::full(f32, {2, 48}, 0.25);
+    first->run({{"x", x}});
+    const std::size_t bytes = first->packed_bytes();
+    CHECK(bytes >= 4 * (48 * 80 + 16 * 80 + 16 * 16));
+    CHECK(first->explain().find("(b packed)") != std::string::npos);
+    const std::vector<Expr> exprs{first->value("y")};
+    CHECK(equal_bits(first->compute(exprs)[0], first->run().at("y")));  // that is not packed
+
+    const Session second = model.bind({{"rows", 7}});
+    second.run();
+    CHECK(second.packed_bytes() == bytes);
+    CHECK(second.param("a").raw() == first->param("a").raw());
+    first.reset();
+    CHECK(second.packed_bytes() == bytes);
+  }
+  CHECK(model.bind({{"rows", 1}}).packed_bytes() == 0);
+}
+
+TEST_CASE("what is packed is never older than what is set, and other sessions keep theirs") {
+  Model model = Model::parse(layers());
+  model.set_weights(state_dict());
+  Session session = model.bind({{"rows", 2}});
+  const Session other = model.bind({{"rows", 2}}), copy = session;
+  const auto y = [](const Session& s) { return s.run({{"x", kOnes}}).at("y").at<float>({1, 2}); };
+  // Runs before and after each of them: the first after a set reads params, the second packs them.
+  for (int s = 1; s < 4; ++s) {
+    for (int runs = 0; runs < 3; ++runs) {
+      const Tensor w = Tensor::full(f32, {3, 3}, s);
+      session.set_params({{"layers.0.w", w}, {"layers.1.w", w}});
+      const float hidden = 3 * static_cast<float>(s) + 1;
+      const float want = 3 * static_cast<float>(s) * hidden + 2;
+      for (int i = 0; i < runs; ++i) CHECK(y(session) == want);
+      CHECK(y(copy) == want);
+      CHECK(y(other) == expected(1));
+      // The caller's memory is the caller's.
+      w.copy_from(Tensor::zeros(f32, {3, 3}));
+      CHECK(y(session) == want);
+      CHECK(y(session) == want);
+    }
+  }
+  CHECK_FALSE(session.param("layers.0.w").is_writable());
+  CHECK_FALSE(other.param("layers.0.w").is_writable());
+}
+
+TEST_CASE("params that are set for every run are not packed; those that stay are") {
+  Session session = two_layers();
+  session.run({{"x", kOnes}});
+  CHECK(session.packed_bytes() > 0);
+  for (int i = 0; i < 3; ++i) {
+    session.set_params({{"layers.0.w", Tensor::full(f32, {3, 3}, i)},
+                        {"layers.1.w", Tensor::full(f32, {3, 3}, i)}});
+    session.run({{"x", kOnes}});
+    CHECK(session.packed_bytes() == 0);
+  }
+  session.run({{"x", kOnes}});
+  CHECK(session.packed_bytes() > 0);
+}
+
+TEST_CASE("where memory does not allow packed forms, a session runs without") {
+  const char* text = R"({"fovea": 1, "inputs": {"x": {"shape": [4, 256]}},
+    "params": {"w": {"shape": [256, 256], "init": "xavier_uniform"}},
+    "nodes": [{"name": "y", "op": "matmul", "inputs": ["x", "w"]}], "outputs": ["y"]})";
+  const Model model = Model::parse(text);
+  const Session roomy = model.bind();
+  const Tensor y = roomy.run().at("y");
+  const std::size_t own = 4 * (256 * 256 + 4 * 256) + roomy.peak_bytes();
+  const Model again = Model::parse(text);
+  const Session tight = again.bind({}, {.max_memory = own});
+  CHECK(equal_bits(tight.run().at("y"), y));
+  CHECK(tight.packed_bytes() == 0);
+  CHECK(roomy.packed_bytes() > 0);
+  CHECK(contains(error_of([&] { again.bind({}, {.max_memory = own - 1}).run(); }), "--max-memory"));
+}
+
+TEST_CASE("gradients are computed for params as they are, whatever has been packed") {
+  Model model = Model::parse(layers());
+  model.set_weights(state_dict());
+  Session session = model.bind({}, {.inputs = {{"x", kOnes}}});
+  const Expr w = session.value("layers.0.w");
+  const std::vector<Expr> d = gradients(std::vector{sum(session.value("layers"))}, std::vector{w});
+  session.run();
+  // y = (x w₀ + b₀) w₁ + b₁: dw₀ = xᵀ 1 w₁ᵀ, each element 2 rows × 3 columns × w₁.
+  CHECK(session.compute(d)[0].at<float>({0, 0}) == 6);
+  session.set_params({{"layers.1.w", Tensor::full(f32, {3, 3}, 2)}});
+  CHECK(session.compute(d)[0].at<float>({0, 0}) == 12);
 }
 
 TEST_CASE("sessions tell what they plan") {
