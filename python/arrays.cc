@@ -92,6 +92,16 @@ py::object made_by_numpy(const Place& place, PyObject* array) {
   return owned(made);
 }
 
+py::object capsule_of(const Place& place, PyObject* array) {
+  const py::tuple device =
+      capsule_or_refusal(place, PyObject_CallMethod(array, "__dlpack_device__", nullptr));
+  if (py::int_(device[0]).cast<int>() != kDLCPU) {
+    fail(place.where, "{} is on another device than the CPU; an array in its memory is required",
+         place.name);
+  }
+  return capsule_or_refusal(place, PyObject_CallMethod(array, "__dlpack__", nullptr));
+}
+
 DType require_role(const Place& place, const ArrayArgument& array, Role role) {
   const Element element = array.element();
   switch (role) {
@@ -178,7 +188,7 @@ void ArrayArgument::look_at(const Place& place, PyObject* array, bool writable) 
               "tensor is required",
               place.name, shown(array));
   }
-  by_dlpack(place, array);
+  by_dlpack(place, array, writable);
 }
 
 void ArrayArgument::describe(const void* data, Element element, int rank) {
@@ -233,21 +243,11 @@ bool ArrayArgument::by_buffer(const Place& place, PyObject* array, bool writable
   return true;
 }
 
-void ArrayArgument::by_dlpack(const Place& place, PyObject* array) {
-  if (family_ == Family::torch &&
-      PyObject_IsTrue(owned(PyObject_GetAttrString(array, "requires_grad")).ptr()) != 0) {
-    type_fail(place.where,
-              "{} requires a gradient, which is not recorded here; {}.detach(), or "
-              "fovea.torch.scaled_dot_product_attention, is required",
-              place.name, place.name);
-  }
-  const py::tuple device = py::reinterpret_steal<py::object>(
-      checked(PyObject_CallMethod(array, "__dlpack_device__", nullptr)));
-  if (py::int_(device[0]).cast<int>() != kDLCPU) {
-    fail(place.where, "{} is on another device than the CPU; an array in its memory is required",
-         place.name);
-  }
-  const py::object capsule = owned(PyObject_CallMethod(array, "__dlpack__", nullptr));
+void ArrayArgument::by_dlpack(const Place& place, PyObject* array, bool writable) {
+  const py::object capsule =
+      family_ == Family::torch
+          ? libraries().torch_capsule(place, py::reinterpret_borrow<py::object>(array), writable)
+          : capsule_of(place, array);
   auto* managed = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
   if (managed == nullptr) throw Raised();
   if (PyCapsule_SetName(capsule.ptr(), "used_dltensor") != 0) throw Raised();
@@ -316,7 +316,7 @@ ArrayResult::ArrayResult(const ArrayArgument& model, Element element, const Shap
   const Libraries& known = libraries();
   const py::tuple extents = shape_tuple(shape);
   if (family_ == Family::torch) {
-    array_ = known.new_torch(extents, name_of(element));
+    array_ = known.new_torch(extents, element);
   } else {  // NumPy has no bfloat16 of its own
     const Element stored = element == Element::bf16 ? Element::u16 : element;
     array_ = known.new_numpy(extents, stored);

@@ -65,7 +65,7 @@ class ArrayArgument {
  private:
   void look_at(const Place& place, PyObject* array, bool writable);
   bool by_buffer(const Place& place, PyObject* array, bool writable);
-  void by_dlpack(const Place& place, PyObject* array);
+  void by_dlpack(const Place& place, PyObject* array, bool writable);
   void by_numpy(const Place& place, PyObject* array, bool writable);
   void describe(const void* data, Element element, int rank);
   void set_row_major();

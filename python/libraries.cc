@@ -26,7 +26,40 @@ bool is_instance(PyObject* object, const py::object& module, const char* type_na
   return is == 1;
 }
 
+py::object interned(const char* text) { return owned(PyUnicode_InternFromString(text)); }
+
+bool is_true(PyObject* tensor, const py::object& attribute) {
+  return PyObject_IsTrue(owned(PyObject_GetAttr(tensor, attribute.ptr())).ptr()) == 1;
+}
+
 }  // namespace
+
+py::object capsule_or_refusal(const Place& place, PyObject* made) {
+  const bool refused = made == nullptr && (PyErr_ExceptionMatches(PyExc_BufferError) != 0 ||
+                                           PyErr_ExceptionMatches(PyExc_RuntimeError) != 0 ||
+                                           PyErr_ExceptionMatches(PyExc_ValueError) != 0 ||
+                                           PyErr_ExceptionMatches(PyExc_TypeError) != 0);
+  if (!refused) return owned(made);
+  const py::error_already_set reason;
+  const std::string text = utf8(py::str(reason.value()).ptr());
+  fail(place.where,
+       "{} cannot be read ({}); a dense array in the CPU's memory, not a tracer's, is required",
+       place.name, text.substr(0, text.find('\n')));
+}
+
+Torch::Torch(const py::object& module)
+    : tensor(module.attr("Tensor")),
+      to_dlpack(py::module_::import("torch.utils.dlpack").attr("to_dlpack")),
+      empty(module.attr("empty")),
+      cpu(module.attr("device")("cpu")),
+      is_cpu(interned("is_cpu")),
+      is_neg(interned("is_neg")),
+      requires_grad(interned("requires_grad")),
+      resolve_neg(interned("resolve_neg")) {
+  for (const Element element : {Element::f32, Element::f64, Element::f16, Element::bf16}) {
+    dtypes[static_cast<std::size_t>(element)] = module.attr(std::string(name_of(element)).c_str());
+  }
+}
 
 Libraries::Libraries() {
   const py::module_ numpy = py::module_::import("numpy");
@@ -40,13 +73,20 @@ Libraries::Libraries() {
       dtypes_[i] = numpy.attr("dtype")(py::str(std::string(name_of(element))));
     }
   }
-  torch_name_ = owned(PyUnicode_InternFromString("torch"));
-  jax_name_ = owned(PyUnicode_InternFromString("jax"));
+  torch_name_ = interned("torch");
+  jax_name_ = interned("jax");
+  torch_keywords_ = py::make_tuple(interned("dtype"), interned("device"));
 }
 
-Family Libraries::family_of(PyObject* array) const {
+Family Libraries::family_of(PyObject* array) {
   if (is_numpy(array)) return Family::numpy;
-  if (is_instance(array, imported(torch_name_), "Tensor")) return Family::torch;
+  if (torch_ && Py_IS_TYPE(array, reinterpret_cast<PyTypeObject*>(torch_->tensor.ptr()))) {
+    return Family::torch;
+  }
+  if (const py::object torch = imported(torch_name_); is_instance(array, torch, "Tensor")) {
+    if (!torch_) torch_.emplace(torch);
+    return Family::torch;
+  }
   if (is_instance(array, imported(jax_name_), "Array")) return Family::jax;
   const bool standard = PyObject_HasAttrString(array, "__array_namespace__") != 0 &&
                         PyObject_HasAttrString(array, "__dlpack__") != 0;
@@ -63,9 +103,31 @@ py::object Libraries::new_numpy(const py::tuple& shape, Element element) const {
   return owned(PyObject_Vectorcall(empty_.ptr(), arguments, 2, nullptr));
 }
 
-py::object Libraries::new_torch(const py::tuple& shape, std::string_view dtype) const {
-  const py::object torch = imported(torch_name_);
-  return torch.attr("empty")(shape, py::arg("dtype") = torch.attr(std::string(dtype).c_str()));
+py::object Libraries::new_torch(const py::tuple& shape, Element element) const {
+  PyObject* const arguments[] = {
+      shape.ptr(), torch_->dtypes[static_cast<std::size_t>(element)].ptr(), torch_->cpu.ptr()};
+  return owned(PyObject_Vectorcall(torch_->empty.ptr(), arguments, 1, torch_keywords_.ptr()));
+}
+
+py::object Libraries::torch_capsule(const Place& place, py::object tensor, bool writable) const {
+  if (is_true(tensor.ptr(), torch_->requires_grad)) {
+    type_fail(place.where,
+              "{} requires a gradient, which is not recorded here; {}.detach(), or "
+              "fovea.torch.scaled_dot_product_attention, is required",
+              place.name, place.name);
+  }
+  if (!is_true(tensor.ptr(), torch_->is_cpu)) {
+    fail(place.where, "{} is on the device {}; one in the CPU's memory is required", place.name,
+         utf8(py::str(tensor.attr("device")).ptr()));
+  }
+  // A capsule does not say that what it holds is to be negated.
+  if (PyObject_IsTrue(owned(PyObject_CallMethodNoArgs(tensor.ptr(), torch_->is_neg.ptr())).ptr())) {
+    if (writable) {
+      fail(place.where, "{} is a view that negates; memory of its own is required", place.name);
+    }
+    tensor = owned(PyObject_CallMethodNoArgs(tensor.ptr(), torch_->resolve_neg.ptr()));
+  }
+  return capsule_or_refusal(place, PyObject_CallOneArg(torch_->to_dlpack.ptr(), tensor.ptr()));
 }
 
 py::object Libraries::bfloat16_of(PyObject* array) const {
@@ -78,8 +140,8 @@ py::object Libraries::adopt(Family family, PyObject* model, const py::object& ar
       array);
 }
 
-const Libraries& libraries() {
-  static const auto* known = new Libraries();
+Libraries& libraries() {
+  static auto* known = new Libraries();
   return *known;
 }
 

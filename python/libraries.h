@@ -5,11 +5,20 @@
 #include <pybind11/pybind11.h>
 
 #include <array>
-#include <string_view>
+#include <optional>
 
 #include "fovea/python/arrays.h"
 
 namespace fovea::python {
+
+/// What is used of PyTorch.
+struct Torch {
+  explicit Torch(const pybind11::object& module);
+
+  pybind11::object tensor, to_dlpack, empty, cpu;
+  std::array<pybind11::object, 13> dtypes;                      ///< by Element
+  pybind11::object is_cpu, is_neg, requires_grad, resolve_neg;  ///< attributes' names
+};
 
 class Libraries {
  public:
@@ -18,7 +27,7 @@ class Libraries {
 
   pybind11::object asarray;  ///< numpy.asarray
 
-  Family family_of(PyObject* array) const;
+  Family family_of(PyObject* array);
   bool is_numpy(PyObject* array) const {
     return PyObject_TypeCheck(array, reinterpret_cast<PyTypeObject*>(ndarray_.ptr())) != 0;
   }
@@ -26,7 +35,10 @@ class Libraries {
 
   /// Uninitialised arrays.
   pybind11::object new_numpy(const pybind11::tuple& shape, Element element) const;
-  pybind11::object new_torch(const pybind11::tuple& shape, std::string_view dtype) const;
+  pybind11::object new_torch(const pybind11::tuple& shape, Element element) const;
+  /// A DLPack capsule of a tensor. Throws for what the CPU cannot read, and for tensors that want a
+  /// gradient, which would be lost.
+  pybind11::object torch_capsule(const Place& place, pybind11::object tensor, bool writable) const;
 
   /// The dtype of a bfloat16 array.
   pybind11::object bfloat16_of(PyObject* array) const;
@@ -36,10 +48,14 @@ class Libraries {
  private:
   pybind11::object ndarray_, masked_, empty_;
   std::array<pybind11::object, 13> dtypes_;
-  pybind11::object torch_name_, jax_name_;
+  pybind11::object torch_name_, jax_name_, torch_keywords_;
+  std::optional<Torch> torch_;  // once somebody gave a tensor
 };
 
+/// What a library's export gave, or an Error with its reason for not giving anything.
+pybind11::object capsule_or_refusal(const Place& place, PyObject* made);
+
 /// Made when first used; lives as long as the process.
-const Libraries& libraries();
+Libraries& libraries();
 
 }  // namespace fovea::python

@@ -5,51 +5,70 @@
 Tensors are on the CPU. Gradients, also of gradients, are Fovea's own.
 """
 import torch
+from torch.autograd.forward_ad import unpack_dual
 
 import fovea
 from fovea import _core
 
 __all__ = ["scaled_dot_product_attention"]
 
+_WHERE = "scaled_dot_product_attention"
+
 
 def _detached(*tensors):
-    return [None if x is None else x.detach() for x in tensors]
+    return [x if x is None or not x.requires_grad else x.detach() for x in tensors]
 
 
-class _Attention(torch.autograd.Function):
+class _Function(torch.autograd.Function):
+    """What both directions refuse."""
+
+    @staticmethod
+    def jvp(ctx, *tangents):
+        raise NotImplementedError(f"{_WHERE}: forward-mode derivatives; Fovea gives PyTorch reverse mode, torch.autograd.grad or .backward()")
+
+    @staticmethod
+    def vmap(info, in_dims, *operands):
+        raise NotImplementedError(f"{_WHERE}: under vmap; leading axes in place of it are required, they broadcast")
+
+
+class _Attention(_Function):
     """(y, lse); both may have cotangents, from which gradients of gradients come."""
 
     @staticmethod
-    def forward(ctx, q, k, v, bias, mask, scale, causal):
+    def forward(q, k, v, bias, mask, scale, causal):
+        q, k, v, bias = _detached(q, k, v, bias)
+        return tuple(fovea.scaled_dot_product_attention(
+            q, k, v, bias=bias, mask=mask, scale=scale, causal=causal, align="top_left", return_lse=True))
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
         ctx.set_materialize_grads(False)
-        arrays = _detached(q, k, v, bias)
-        y, lse = fovea.scaled_dot_product_attention(
-            *arrays[:3], bias=arrays[3], mask=mask, scale=scale, causal=causal, align="top_left", return_lse=True)
-        ctx.save_for_backward(q, k, v, bias, mask, y, lse)
-        ctx.options = scale, causal
-        return y, lse
+        ctx.save_for_backward(*inputs[:5], *output)
+        ctx.options = inputs[5:]
 
     @staticmethod
     def backward(ctx, dy, dlse):
         if dy is None and dlse is None:
             return (None,) * 7
-        q, k, v, bias, mask, y, lse = ctx.saved_tensors
-        gradients = _Gradient.apply(dy, dlse, q, k, v, bias, mask, y, lse, *ctx.options, ctx.needs_input_grad[3])
-        return *gradients, None, None, None
+        gradient = _Gradient.apply if torch.is_grad_enabled() else _Gradient.forward
+        return *gradient(dy, dlse, *ctx.saved_tensors, *ctx.options, ctx.needs_input_grad[3]), None, None, None
 
 
-class _Gradient(torch.autograd.Function):
+class _Gradient(_Function):
     """(dq, dk, dv, dbias), where y and lse count as inputs of their own."""
 
     @staticmethod
-    def forward(ctx, dy, dlse, q, k, v, bias, mask, y, lse, scale, causal, bias_gradient):
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(dy, dlse, q, k, v, bias, mask, y, lse)
-        ctx.options = scale, causal
+    def forward(dy, dlse, q, k, v, bias, mask, y, lse, scale, causal, bias_gradient):
         dy, dlse, q, k, v, bias, y, lse = _detached(dy, dlse, q, k, v, bias, y, lse)
         return tuple(fovea.scaled_dot_product_attention_grad(
             dy, q, k, v, y=y, lse=lse, dlse=dlse, bias=bias, mask=mask, scale=scale, causal=causal, align="top_left",
             bias_gradient=bias_gradient))
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*inputs[:9])
+        ctx.options = inputs[9:11]
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -60,16 +79,32 @@ class _Gradient(torch.autograd.Function):
         return d_dy, d_dlse, d_q, d_k, d_v, d_bias, None, d_y, d_lse, None, None, None
 
 
+def _cast_by_autocast(*tensors):
+    """What autocast does to the arguments of PyTorch's function: float32 and halves become its dtype."""
+    dtype = torch.get_autocast_dtype("cpu")
+    return [x.to(dtype) if x is not None and x.is_floating_point() and x.dtype != torch.float64 else x for x in tensors]
+
+
 def _aligned(query, key, value, enable_gqa):
     """The three with equal leading axes (heads apart, with enable_gqa), as PyTorch broadcasts them."""
     kept = 3 if enable_gqa else 2                                       # axes that are not broadcast
+    lead = query.shape[:-kept]
+    if key.shape[:-kept] == lead == value.shape[:-kept]:
+        return query, key, value
     lead = torch.broadcast_shapes(*(x.shape[:-kept] for x in (query, key, value)))
     return [x if x.shape[:-kept] == lead else x.expand(*lead, *x.shape[-kept:]) for x in (query, key, value)]
 
 
-def _flat(x, rank):
-    """At most (batch, heads, length, dim): axes before the heads are one."""
-    return x.reshape(-1, *x.shape[-3:]) if rank > 4 else x
+def _mask_and_bias(attn_mask, query):
+    """attn_mask as Fovea names it; axes before (batch, heads, Lq, Lk) are one."""
+    if attn_mask is None:
+        return None, None
+    if attn_mask.dtype not in (torch.bool, torch.float32, query.dtype):
+        raise RuntimeError(f"{_WHERE}: attn_mask is {attn_mask.dtype}; torch.bool, torch.float32 or query's {query.dtype} is required")
+    if query.dim() > 4:
+        attn_mask = attn_mask.expand(*query.shape[:-2], *attn_mask.shape[-2:])
+        attn_mask = attn_mask.reshape(-1, *attn_mask.shape[-3:])
+    return (attn_mask, None) if attn_mask.dtype == torch.bool else (None, attn_mask.to(query.dtype))
 
 
 def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None,
@@ -79,26 +114,30 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.
     query (…, heads, Lq, E), key (…, heads, Lk, E), value (…, heads, Lk, Ev) of one floating dtype, on the CPU; leading axes
     broadcast. attn_mask broadcasts to (…, heads, Lq, Lk): bool, True = takes part, or numbers that are added and have a
     gradient. is_causal aligns to the top left, and excludes attn_mask. With enable_gqa key and value may have fewer heads.
-    A query whose mask hides everything gives 0. Differentiable twice. Dropout raises NotImplementedError.
+    A query whose mask hides everything gives 0. Differentiable twice. Autocast counts. Dropout, forward-mode derivatives and
+    vmap raise NotImplementedError; torch.compile runs it as it is, between two graphs.
     """
+    for name, x in (("query", query), ("key", key), ("value", value)):
+        if not isinstance(x, torch.Tensor):
+            raise TypeError(f"{_WHERE}: {name} is {type(x).__name__}; a torch.Tensor is required")
     if dropout_p:
-        raise NotImplementedError(f"scaled_dot_product_attention: dropout_p is {dropout_p}; Fovea has no dropout, 0.0 is required")
+        raise NotImplementedError(f"{_WHERE}: dropout_p is {dropout_p}; Fovea has no dropout, 0.0 is required")
     if attn_mask is not None and is_causal:
-        raise RuntimeError("scaled_dot_product_attention: both attn_mask and is_causal; one of them at most")
-    rank = max(query.dim(), key.dim(), value.dim())
+        raise RuntimeError(f"{_WHERE}: both attn_mask and is_causal; one of them at most")
+    if torch.jit.is_tracing():
+        raise NotImplementedError(f"{_WHERE}: under torch.jit.trace, which does not see what happens here")
+    if torch.is_autocast_enabled("cpu"):
+        query, key, value, attn_mask = _cast_by_autocast(query, key, value, attn_mask)
     query, key, value = _aligned(query, key, value, enable_gqa)
+    mask, bias = _mask_and_bias(attn_mask, query)
     lead = query.shape[:-2]
-    mask = bias = None
-    if attn_mask is not None:
-        if rank > 4:
-            attn_mask = attn_mask.expand(*lead, *attn_mask.shape[-2:])
-            attn_mask = _flat(attn_mask, rank)
-        mask, bias = (attn_mask, None) if attn_mask.dtype == torch.bool else (None, attn_mask.to(query.dtype))
-    query, key, value = (_flat(x, rank) for x in (query, key, value))
-    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (query, key, value, bias)):
+    if len(lead) > 2:                                                   # axes before the heads are one
+        query, key, value = (x.reshape(-1, *x.shape[-3:]) for x in (query, key, value))
+    tensors = [x for x in (query, key, value, bias) if x is not None]
+    if any(x.requires_grad for x in tensors) and torch.is_grad_enabled() or any(unpack_dual(x).tangent is not None for x in tensors):
         y, _ = _Attention.apply(query, key, value, bias, mask, scale, is_causal)
     else:
-        arrays = _detached(query, key, value, bias)
+        query, key, value, bias = _detached(query, key, value, bias)
         y = fovea.scaled_dot_product_attention(
-            *arrays[:3], bias=arrays[3], mask=mask, scale=scale, causal=is_causal, align="top_left")
-    return y.reshape(*lead, *y.shape[-2:]) if rank > 4 else y
+            query, key, value, bias=bias, mask=mask, scale=scale, causal=is_causal, align="top_left")
+    return y.reshape(*lead, *y.shape[-2:]) if len(lead) > 2 else y

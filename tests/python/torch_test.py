@@ -1,5 +1,6 @@
 """PyTorch tensors, and fovea.torch against torch.nn.functional."""
 import inspect
+import random
 import unittest
 
 from support import fovea, module_or_skip, np
@@ -43,9 +44,26 @@ class Tensors(unittest.TestCase):
         q, = make((3, 4), grad=True)
         with self.assertRaisesRegex(TypeError, "detach"):
             fovea.scaled_dot_product_attention(q, q, q)
-        meta = torch.empty(3, 4, device="meta")
-        with self.assertRaises((ValueError, TypeError, BufferError, RuntimeError)):
-            fovea.scaled_dot_product_attention(meta, meta, meta)
+        plain = q.detach()
+        for bad, says in ((torch.empty(3, 4, device="meta"), "device meta"), (plain.to_sparse(), "dense array")):
+            with self.assertRaisesRegex(fovea.Error, says):
+                fovea.scaled_dot_product_attention(bad, bad, bad)
+        with self.assertRaisesRegex(fovea.Error, "negates"):
+            fovea.scaled_dot_product_attention(plain, plain, plain, out=torch._neg_view(plain))
+        with self.assertRaisesRegex(fovea.Error, "tracer"):
+            torch.vmap(fovea.scaled_dot_product_attention)(*[plain[None]] * 3)
+
+    def test_views_that_negate(self):
+        z = torch.randn(3, 4, dtype=torch.complex64)
+        q = z.conj().imag
+        self.assertTrue(q.is_neg())
+        self.assertTrue(torch.equal(fovea.scaled_dot_product_attention(q, q, q), fovea.scaled_dot_product_attention(*[-z.imag] * 3)))
+
+    def test_results_are_on_the_cpu(self):
+        q, = make((3, 4))
+        with torch.device("meta"):
+            y = fovea.scaled_dot_product_attention(q, q, q)
+        self.assertTrue(torch.equal(y, fovea.scaled_dot_product_attention(q, q, q)))
 
 
 CASES = {
@@ -107,6 +125,51 @@ class SameAsPyTorch(unittest.TestCase):
                 arrays, function = call_of(case)
                 self.assertTrue(torch.autograd.gradgradcheck(function(attend), arrays))
 
+    def test_random_shapes(self):
+        rng = random.Random(0)
+        for i in range(200):
+            with self.subTest(i):
+                batch, heads, lq, lk, e, ev = rng.randint(1, 3), rng.choice((1, 2, 4)), *(rng.randint(1, 40) for _ in range(4))
+                kv_heads = rng.choice((1, heads))
+                options = {"enable_gqa": kv_heads != heads, "scale": rng.choice((None, 0.3, -1.0))}
+                kind = rng.choice(("none", "causal", "bool", "bias"))
+                rows = lq if kind == "causal" else rng.choice((1, lq))
+                if kind == "causal":
+                    options["is_causal"] = True
+                elif kind == "bool":                        # each query sees a key: others are NaN or 0, as PyTorch's kernel likes
+                    options["attn_mask"] = torch.rand(batch, 1, rows, lk) < 0.7
+                    options["attn_mask"][..., 0] = True
+                elif kind == "bias":
+                    options["attn_mask"] = torch.randn(heads, rows, lk, dtype=torch.float64)
+                q, k, v = make((batch, heads, lq, e), (batch, kv_heads, lk, e), (batch, kv_heads, lk, ev), dtype=torch.float64)
+                torch.testing.assert_close(attend(q, k, v, **options), F.scaled_dot_product_attention(q, k, v, **options),
+                                           rtol=0, atol=1e-12)
+
+    def test_autocast(self):
+        q, k, v = make((1, 2, 8, 4), (1, 2, 8, 4), (1, 2, 8, 4), grad=True)
+        mask = torch.randn(8, 8)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            y = attend(q.bfloat16(), k, v, mask)
+            theirs = F.scaled_dot_product_attention(q.bfloat16(), k, v, mask)
+        self.assertEqual(y.dtype, theirs.dtype)
+        torch.testing.assert_close(y, theirs, rtol=2 ** -6, atol=2 ** -6)
+        y.sum().backward()
+        self.assertEqual(q.grad.dtype, torch.float32)
+
+    def test_transforms(self):
+        q, k, v = make((2, 3, 4), (2, 3, 4), (2, 3, 4), dtype=torch.float64)
+        ours = torch.func.grad(lambda x: attend(x, k, v).square().sum())(q)
+        theirs = torch.func.grad(lambda x: F.scaled_dot_product_attention(x, k, v).square().sum())(q)
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+        with self.assertRaisesRegex(NotImplementedError, "forward-mode"):
+            torch.func.jvp(lambda x: attend(x, k, v), (q,), (q,))
+        with torch.autograd.forward_ad.dual_level(), self.assertRaisesRegex(NotImplementedError, "forward-mode"):
+            attend(torch.autograd.forward_ad.make_dual(q, q), k, v)
+        with self.assertRaisesRegex(NotImplementedError, "vmap"):
+            torch.func.jacrev(lambda x: attend(x, k, v))(q)
+        with self.assertRaisesRegex(NotImplementedError, "jit.trace"):
+            torch.jit.trace(attend, (q, k, v))
+
     def test_hidden_rows(self):
         q, k, v = make((1, 2, 3, 4), (1, 2, 3, 4), (1, 2, 3, 4), dtype=torch.float64, grad=True)
         mask = torch.tensor([[True, False, True], [False] * 3, [True] * 3])
@@ -133,6 +196,10 @@ class SameAsPyTorch(unittest.TestCase):
             attend(q, q, q, dropout_p=0.1)
         with self.assertRaisesRegex(RuntimeError, "is_causal"):
             attend(q, q, q, torch.ones(3, 3, dtype=torch.bool), is_causal=True)
+        with self.assertRaisesRegex(RuntimeError, "attn_mask is torch.int64"):
+            attend(q, q, q, torch.ones(3, 3, dtype=torch.int64))
+        with self.assertRaisesRegex(TypeError, "key is ndarray"):
+            attend(q, q.numpy(), q)
 
 
 if __name__ == "__main__":
