@@ -19,6 +19,7 @@ import compare  # noqa: E402
 import compare_cases  # noqa: E402
 import compare_peers  # noqa: E402
 import compare_report  # noqa: E402
+from fovea import bench  # noqa: E402
 
 SMALL = [
     compare_cases.Case(1, 2, 8, 8, 4), compare_cases.Case(1, 4, 8, 8, 4, kv_heads=2, causal=True, backward=True),
@@ -29,6 +30,12 @@ SMALL = [
 
 
 class Compare(unittest.TestCase):
+    def setUp(self):
+        self.settle = bench.settle                          # waits long where much is going on
+        patch = mock.patch.object(bench, "settle")
+        patch.start()
+        self.addCleanup(patch.stop)
+
     def report(self):
         with mock.patch.object(compare_cases, "cases", lambda: SMALL), mock.patch.object(os, "sched_setaffinity"), \
                 contextlib.redirect_stderr(io.StringIO()):
@@ -72,18 +79,16 @@ class Compare(unittest.TestCase):
                              "a\n<!-- performance: bench/compare.py -->\nnew\n<!-- end of performance -->\nb\n")
 
     def test_settling_waits_for_threads(self):
-        import fovea.bench as bench
         q = np.zeros((1, 4000, 64), np.float32)
         other = threading.Thread(target=lambda: fovea.scaled_dot_product_attention(q, q, q, threads=1))
         other.start()
         with mock.patch.object(bench.time, "sleep", side_effect=lambda _: other.join(0.01)) as slept:
             while other.is_alive() and not slept.called:
-                bench.settle()
+                self.settle()
         self.assertTrue(slept.called)
         other.join()
 
     def test_bench(self):
-        import fovea.bench as bench
         printed = io.StringIO()
         with mock.patch.object(bench, "SHAPES", [((1, 16, 64), False), ((2, 32, 16), True)]), \
                 mock.patch.object(bench, "prepare"), contextlib.redirect_stdout(printed), \
