@@ -18,6 +18,11 @@ namespace {
 
 constexpr std::int64_t kBlock = kAttentionDecodeBlock;
 constexpr int kTogether = 4;  // rows that share what they load
+#ifdef __AVX512F__
+constexpr int kKeysTogether = 4;  // keys that share what they load
+#else
+constexpr int kKeysTogether = 1;
+#endif
 
 // A part of one row: Y[vectors of value_dim], then a vector that begins with reference and sum.
 template <class T>
@@ -36,7 +41,6 @@ struct DecodeScratch {
   T* q;       // [rows][q_stride], scaled, whole vectors
   T* s;       // [rows][keys]
   T* dots;    // [rows][keys][lanes]: dot products before their lanes are added up
-  T* lanes;   // [lanes][keys]
   T* sums;    // [rows][lanes]
   T* values;  // [keys][lanes]: the last columns of v, filled up with zeros
   T* finite;  // [keys][value_dim]: a copy with finite values only
@@ -50,7 +54,6 @@ struct DecodeScratch {
     q = carver.take<T>(rows * q_stride);
     s = carver.take<T>(rows * kBlock);
     dots = carver.take<T>(kTogether * kBlock * kLanes<T>);
-    lanes = carver.take<T>(kBlock * kLanes<T>);
     sums = carver.take<T>(rows * kLanes<T>);
     values = carver.take<T>(kBlock * kLanes<T>);
     finite = carver.take<T>(kBlock * p.value_dim);
@@ -110,6 +113,7 @@ class DecodeChunk {
   void block(KeyRange keys) {
     const std::int64_t count = keys.end - keys.begin;
     const T* v = v_ + keys.begin * p_.v.row;
+    next_k_ = k_ + keys.end * p_.k.row;
     if constexpr (kCareful) {
       copy_finite(v, p_.v.row, count, p_.value_dim, scratch_.finite);
       find_poison(v, p_.v.row, count, p_.value_dim, scratch_.poison);
@@ -145,38 +149,60 @@ class DecodeChunk {
     for (; row < rows(); ++row) f(std::integral_constant<int, 1>(), row);
   }
 
-  // S = Q Kᵀ: each lane adds up its part of a dot product, then the lanes are added up in order.
-  // What is infinite becomes NaN: it must not pass for hidden, nor pass the softcap.
+  // S = Q Kᵀ: each lane adds up its part of a dot product, then the lanes are added up. What is
+  // infinite becomes NaN: it must not pass for hidden, nor pass the softcap.
   template <int kRows>
   void multiply_keys(std::int64_t row, KeyRange keys) {
     const std::int64_t count = keys.end - keys.begin;
-    const T *k = k_ + keys.begin * p_.k.row, *q = scratch_.q + row * scratch_.q_stride;
-    for (std::int64_t j = 0; j < count; ++j, k += p_.k.row) {
-      Vec<T> sum[kRows];
-#pragma GCC unroll 4
-      for (int r = 0; r < kRows; ++r) sum[r] = broadcast(T(0));
-      const auto add = [&](const Vec<T>& x, std::int64_t d) {
-#pragma GCC unroll 4
-        for (int r = 0; r < kRows; ++r)
-          sum[r] = fma(x, load(q + r * scratch_.q_stride + d), sum[r]);
-      };
-      std::int64_t d = 0;
-      for (; d + kLanes<T> <= p_.dim; d += kLanes<T>) add(load(k + d), d);
-      if (d < p_.dim) add(load_some(k + d, p_.dim - d), d);
-#pragma GCC unroll 4
-      for (int r = 0; r < kRows; ++r) store(scratch_.dots + (r * kBlock + j) * kLanes<T>, sum[r]);
+    const T *k = k_ + keys.begin * p_.k.row, *v = v_ + keys.begin * p_.v.row;
+    std::int64_t j = 0;
+    for (; j + kKeysTogether <= count; j += kKeysTogether)
+      dot_products<kRows, kKeysTogether>(row, k + j * p_.k.row, v + j * p_.v.row, j);
+    for (; j < count; ++j) dot_products<kRows, 1>(row, k + j * p_.k.row, v + j * p_.v.row, j);
+    for (int r = 0; r < kRows; ++r) {
+      T* s = scratch_.s + (row + r) * kBlock;
+      sum_rows(scratch_.dots + r * kBlock * kLanes<T>, count, s);
+      for (j = 0; j < count; j += kLanes<T>) {
+        const Vec<T> x = load(s + j);
+        store(s + j, fma(x, broadcast(T(0)), x));
+      }
     }
-    for (int r = 0; r < kRows; ++r)
-      fold(scratch_.dots + r * kBlock * kLanes<T>, count, scratch_.s + (row + r) * kBlock);
   }
 
-  void fold(const T* dots, std::int64_t count, T* s) const {
-    transpose(dots, kLanes<T>, count, kLanes<T>, scratch_.lanes, kBlock);
-    for (std::int64_t j = 0; j < count; j += kLanes<T>) {
-      Vec<T> sum = load(scratch_.lanes + j);
-      for (int lane = 1; lane < kLanes<T>; ++lane)
-        sum = sum + load(scratch_.lanes + lane * kBlock + j);
-      store(s + j, fma(sum, broadcast(T(0)), sum));
+  template <int kRows, int kKeys>
+  FOVEA_INLINE void dot_products(std::int64_t row, const T* k, const T* v, std::int64_t j) {
+    const T* q = scratch_.q + row * scratch_.q_stride;
+    Vec<T> sum[kRows][kKeys];
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+      for (int x = 0; x < kKeys; ++x) sum[r][x] = broadcast(T(0));
+    }
+    const auto add = [&](std::int64_t d, const auto& load_part) {
+      Vec<T> keys[kKeys];
+#pragma GCC unroll 4
+      for (int x = 0; x < kKeys; ++x) keys[x] = load_part(k + x * p_.k.row + d);
+#pragma GCC unroll 4
+      for (int r = 0; r < kRows; ++r) {
+        const Vec<T> factor = load(q + r * scratch_.q_stride + d);
+#pragma GCC unroll 4
+        for (int x = 0; x < kKeys; ++x) sum[r][x] = fma(keys[x], factor, sum[r][x]);
+      }
+    };
+    std::int64_t d = 0;
+    for (; d + kLanes<T> <= p_.dim; d += kLanes<T>) {
+      if (row == 0) {
+#pragma GCC unroll 4
+        for (int x = 0; x < kKeys; ++x) __builtin_prefetch(v + x * p_.v.row + d, 0, 2);
+      }
+      add(d, [](const T* at) { return load(at); });
+    }
+    if (d < p_.dim) add(d, [&](const T* at) { return load_some(at, p_.dim - d); });
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+      for (int x = 0; x < kKeys; ++x)
+        store(scratch_.dots + (r * kBlock + j + x) * kLanes<T>, sum[r][x]);
     }
   }
 
@@ -233,11 +259,15 @@ class DecodeChunk {
 #pragma GCC unroll 8
       for (int x = 0; x < kVectors; ++x) sum[r][x] = broadcast(T(0));
     }
-    const T* weights = scratch_.s + row * kBlock;
-    for (std::int64_t j = 0; j < count; ++j, v += stride) {
+    const T *weights = scratch_.s + row * kBlock, *next_k = next_k_ + d;
+    for (std::int64_t j = 0; j < count; ++j, v += stride, next_k += p_.k.row) {
       Vec<T> values[kVectors];
 #pragma GCC unroll 8
       for (int x = 0; x < kVectors; ++x) values[x] = load(v + x * kLanes<T>);
+      if (row == 0) {
+#pragma GCC unroll 8
+        for (int x = 0; x < kVectors; ++x) __builtin_prefetch(next_k + x * kLanes<T>, 0, 2);
+      }
 #pragma GCC unroll 4
       for (int r = 0; r < kRows; ++r) {
         const Register<T> weight = broadcast_register(weights[r * kBlock + j]);
@@ -258,7 +288,7 @@ class DecodeChunk {
   const DecodeTask<T>& task_;
   const DecodeScratch<T> scratch_;
   const std::int64_t group_, width_;
-  const T *k_, *v_;
+  const T *k_, *v_, *next_k_ = nullptr;
 };
 
 template <class T>

@@ -81,5 +81,36 @@ void transpose(const T* from, std::int64_t from_stride, std::int64_t rows, std::
   plain(whole_rows, rows, 0);
 }
 
+// sums[i] = sum_lanes of the vector at rows + i*kLanes. May write up to the next multiple of a
+// block.
+template <class T>
+void sum_rows(const T* rows, std::int64_t count, T* sums) {
+#ifdef FOVEA_ISA_ARCH
+  constexpr int n = kTransposeBlock<T>, kPieces = kLanes<T> / n;
+  for (std::int64_t i = 0; i < count; i += n, rows += n * kLanes<T>) {
+    alignas(16) T folded[n * n];
+#pragma GCC unroll 4
+    for (int r = 0; r < n; ++r) {
+      Piece<T> pieces[kPieces];
+#pragma GCC unroll 4
+      for (int x = 0; x < kPieces; ++x)
+        pieces[x] = Piece<T>::load_unaligned(rows + r * kLanes<T> + x * n);
+      const Piece<T> sum = (pieces[0] + pieces[2]) + (pieces[1] + pieces[3]);
+      sum.store_unaligned(folded + r * n);
+    }
+    alignas(16) T lanes[n * n];
+    transpose_block(folded, n, lanes, n);
+    Piece<T> columns[n];
+#pragma GCC unroll 4
+    for (int r = 0; r < n; ++r) columns[r] = Piece<T>::load_unaligned(lanes + r * n);
+    Piece<T> sum = columns[0] + columns[n / 2];
+    if constexpr (n == 4) sum = sum + (columns[1] + columns[3]);
+    sum.store_unaligned(sums + i);
+  }
+#else
+  for (std::int64_t i = 0; i < count; ++i) sums[i] = sum_lanes(load(rows + i * kLanes<T>));
+#endif
+}
+
 }  // namespace
 }  // namespace fovea::kernels::FOVEA_ISA_NAMESPACE
