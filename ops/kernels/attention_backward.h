@@ -124,21 +124,9 @@ FOVEA_INLINE Vec<T> probability(const Vec<T>& s, const Vec<T>& lse) {
   return exp_of_score(min(broadcast(T(FloatBits<T>::bias + 1) * kLn2<T>), s - lse));
 }
 
-// The same in place, 0 where hidden even if lse is NaN.
-template <class T>
-void probabilities(const ScoreTile<T>& t, const T* lse) {
-  const Vec<T> hidden = broadcast(-kInfinity<T>), zero = broadcast(T(0));
-  for (std::int64_t j = 0; j < t.keys; ++j) {
-    for (std::int64_t i = 0; i < t.width; i += kLanes<T>) {
-      T* at = t.s + j * t.stride + i;
-      const Vec<T> s = load(at);
-      store(at, select(s == hidden, zero, probability(s, load(lse + i))));
-    }
-  }
-}
-
-// Turns products into P on their way to memory, where nothing else happens to scores.
-template <class T>
+// Turns scores into P on their way to memory; with kHidden it is 0 where they are −inf, even if lse
+// is NaN.
+template <class T, bool kHidden>
 struct StoreProbabilities {
   VectorRows<T> p;
   const T* lse;
@@ -153,8 +141,10 @@ struct StoreProbabilities {
     for (int r = 0; r < kRows; ++r, row = next_row(row, p.stride)) {
 #pragma GCC unroll 4
       for (int x = 0; x < kVectors; ++x) {
-        const Vec<T> shift = load(lse + (v + x) * kLanes<T>);
-        store(row + x * kLanes<T>, probability(sum[r][x], shift));
+        Vec<T> weight = probability(sum[r][x], load(lse + (v + x) * kLanes<T>));
+        if constexpr (kHidden)
+          weight = select(sum[r][x] == broadcast(-kInfinity<T>), broadcast(T(0)), weight);
+        store(row + x * kLanes<T>, weight);
       }
     }
   }
@@ -195,15 +185,9 @@ void tile_gradients(const ScoreStage<T>& scores, const ScoreTile<T>& tile,
                     const QueryPanel<T>& panel, RowMajor<T> k, std::int64_t dim, RowMajor<T> v,
                     std::int64_t value_dim, T* tanh_tile, T* ds) {
   constexpr int kVectors = kPanelVectors<T>;
-  if (scores.changes(tile)) {
-    multiply<T>(tile.keys, kVectors, dim, k, {panel.q, kPanel<T>}, {tile.s, tile.stride},
-                Store::assign);
-    scores.finish(tile, tanh_tile, nullptr);
-    probabilities(tile, panel.lse);
-  } else {
-    multiply_into<T>(StoreProbabilities<T>{{tile.s, tile.stride}, panel.lse}, tile.keys, kVectors,
-                     dim, k, {panel.q, kPanel<T>});
-  }
+  multiply_scores<T>(scores, tile, dim, k, panel.q, {}, tanh_tile,
+                     StoreProbabilities<T, false>{{tile.s, tile.stride}, panel.lse},
+                     StoreProbabilities<T, true>{{tile.s, tile.stride}, panel.lse});
   if (ds == nullptr) return;
   multiply_into<T>(StoreScoreGradients<T>{{ds, tile.stride}, tile.s, panel.delta}, tile.keys,
                    kVectors, value_dim, v, {panel.dy, kPanel<T>});

@@ -116,22 +116,19 @@ class ForwardPanel {
   void block(const ScoreTile<T>& tile) {
     fill(highest_, -kInfinity<T>);
     multiply_keys(tile);
-    if (scores_.changes(tile)) {
-      if (scores_.capped()) note_overflow();
-      fill(highest_, -kInfinity<T>);
-      scores_.finish(tile, nullptr, highest_);
-    }
     raise_reference();
     exponentials(tile);
     multiply_values(tile);
   }
 
-  // Sᵀ = K Qᵀ
+  // Sᵀ = K Qᵀ, through the stage
   void multiply_keys(const ScoreTile<T>& tile) {
     const T* k = k_ + tile.first_key * p_.k.row;
     const auto part = [&](std::int64_t j, std::int64_t count, RowMajor<T> rows) {
-      multiply_into<T>(StoreAndTrack<T>{{tile.s + j * kWidth, kWidth}, lowest_, highest_}, count,
-                       kVectors, p_.dim, rows, {scratch_.q, kWidth});
+      const ScoreTile<T> keys = tile.keys_from(j, count);
+      multiply_scores<T>(scores_, keys, p_.dim, rows, scratch_.q, {lowest_, overflow_}, nullptr,
+                         StoreAndTrack<T>{{keys.s, kWidth}, lowest_, highest_},
+                         StoreAndTrack<T>{{keys.s, kWidth}, nullptr, highest_});
     };
     if constexpr (!kCareful) return part(0, tile.keys, {k, p_.k.row});
     for (std::int64_t j = 0; j < tile.keys; j += kCopyRows) {
@@ -158,12 +155,6 @@ class ForwardPanel {
 
   static void fill(T* lanes, T x) {
     for (int i = 0; i < kWidth; i += kLanes<T>) store(lanes + i, broadcast(x));
-  }
-
-  // The softcap turns +inf into a number.
-  void note_overflow() {
-    for (int i = 0; i < kWidth; i += kLanes<T>)
-      store(overflow_ + i, max(load(highest_ + i), load(overflow_ + i)));
   }
 
   // Where all is hidden so far, −inf less the reference is to be −inf.

@@ -52,11 +52,14 @@ void scores_panel(const AttentionProblem<T>& p, const ScoresTask<T>& task, void*
   for (std::int64_t j = 0; j < p.keys; j += kBlock) {
     const ScoreTile<T> tile{
         scratch.s, kPanel<T>, kPanel<T>, task.first_query, count, j, smaller(kBlock, p.keys - j)};
-    multiply<T>(tile.keys, kPanelVectors<T>, p.dim, RowMajor<T>{k + j * p.k.row, p.k.row},
-                {scratch.q, kPanel<T>}, {tile.s, tile.stride}, Store::assign);
-    if (task.stage == ScoresStage::biased && scores.changes(tile))
-      scores.finish(tile, nullptr, nullptr);
-    if (task.stage == ScoresStage::capped && scores.capped()) scores.cap(tile, nullptr);
+    const RowMajor<T> rows{k + j * p.k.row, p.k.row};
+    const StoreRows<T> to_tile{{tile.s, tile.stride}, Store::assign};
+    if (task.stage == ScoresStage::biased) {
+      multiply_scores<T>(scores, tile, p.dim, rows, scratch.q, {}, nullptr, to_tile, to_tile);
+    } else {
+      multiply_into<T>(to_tile, tile.keys, kPanelVectors<T>, p.dim, rows, {scratch.q, kPanel<T>});
+      if (task.stage == ScoresStage::capped && scores.capped()) scores.cap(tile, nullptr);
+    }
     if (task.lse.data) exponentiate(tile, lse);
     for (std::int64_t i = 0; i < count; ++i) {
       for (std::int64_t x = 0; x < tile.keys; ++x)

@@ -1,5 +1,12 @@
-// What happens to a tile of scores between the two products: softcap, bias, mask, edges. A further
-// change of scores is one more step of ScoreStage::finish; the matrix loops know nothing of it.
+// What happens to scores between the two products: softcap, bias, mask, edges.
+//
+//     K Qᵀ --tile of sums--> ScoreStage::apply --tile of scores--> out.put
+//
+// A further change of scores is one more step of ScoreStage::apply (and of finish_row, for decode);
+// the matrix loops and those who take the scores know nothing of it. The steps work on sums that
+// are still in registers, whose lanes are queries: the rows of bias and mask are transposed
+// beforehand, for a group of keys at a time, and those of the next group are fetched a few lines at
+// a time.
 #pragma once
 
 #include "fovea/ops/kernels/attention_tile.h"
@@ -27,6 +34,23 @@ struct ScoreTile {
   }
 };
 
+// Keys of a group: their mask is a cache line.
+inline constexpr std::int64_t kGroupKeys = 64;
+
+// What the steps read for a group of keys: row j, lane by lane, belongs to key j of the group.
+template <class T>
+struct GroupLanes {
+  alignas(64) T bias[kGroupKeys * kPanel<T>];
+  alignas(64) std::uint8_t visible[kGroupKeys * kPanel<T>];
+  alignas(64) T begin[kPanel<T>], end[kPanel<T>];  // keys [begin, end) are seen, if `edge`
+  bool edge;
+
+  void clear() {  // the lanes of no query
+    for (T& b : bias) b = T(0);
+    for (std::uint8_t& v : visible) v = 0;
+  }
+};
+
 // From products to scores for one head: softcap, bias, then −inf where a query does not see a key.
 template <class T>
 class ScoreStage {
@@ -44,9 +68,13 @@ class ScoreStage {
   const Visibility& visibility() const { return visibility_; }
   bool capped() const { return softcap_ > T(0); }
 
-  // Whether `finish` would do anything at all.
-  bool changes(const ScoreTile<T>& t) const {
-    return capped() || bias_.data || mask_.data || crosses_an_edge(t);
+  // How many of the first keys no step would change, the whole tile or whole cache lines of keys.
+  std::int64_t unchanged_keys(const ScoreTile<T>& t) const {
+    const KeyRange first = visibility_.of(t.first_query);
+    const KeyRange last = visibility_.of(t.first_query + t.queries - 1);
+    if (capped() || bias_.data || mask_.data || last.begin > t.first_key) return 0;
+    const std::int64_t keys = first.end - t.first_key;
+    return keys >= t.keys ? t.keys : larger(0, keys - keys % kLanes<T>);
   }
 
   // Whether the mask leaves anything of the tile.
@@ -73,33 +101,64 @@ class ScoreStage {
     }
   }
 
-  // Everything; `highest`, unless null, is raised to each lane's largest score.
-  void finish(const ScoreTile<T>& t, T* tanh_tile, T* highest) const {
-    if (capped()) cap(t, tanh_tile);
-    alignas(64) T bias[kGroup * kPanel<T>];
-    alignas(64) std::uint8_t visible[kGroup * kPanel<T>];
-    if (t.queries < t.width) {  // lanes of no query
-      for (T& b : bias) b = T(0);
-      for (std::uint8_t& v : visible) v = 0;
-    }
-    for (std::int64_t j = 0; j < t.keys; j += kGroup) {
-      const ScoreTile<T> group = t.keys_from(j, smaller(kGroup, t.keys - j));
-      if (bias_.data) gather_lanes(bias_, group, bias);
-      if (mask_.data) {
-        const ScoreView<const std::uint8_t> bytes{reinterpret_cast<const std::uint8_t*>(mask_.data),
-                                                  0, 0, mask_.row, mask_.column};
-        gather_lanes(bytes, group, visible);
-      }
-      const bool edge = crosses_an_edge(group);
-      for (std::int64_t i = 0; i < t.width; i += kLanes<T>)
-        finish_vector(group, i, bias + i, visible + i, edge, highest);
+  // Fills `lanes` for a group of keys.
+  void prepare(const ScoreTile<T>& group, GroupLanes<T>& lanes) const {
+    if (bias_.data) gather_lanes(bias_, group, lanes.bias);
+    if (mask_.data) gather_lanes(mask_bytes(), group, lanes.visible);
+    lanes.edge = crosses_an_edge(group);
+    if (!lanes.edge) return;
+    const Vec<T> keys = broadcast(near(visibility_.keys - group.first_key));
+    for (std::int64_t i = 0; i < group.width; i += kLanes<T>) {
+      store(lanes.begin + i, position(group, i, visibility_.first_shift));
+      store(lanes.end + i, min(position(group, i, visibility_.last_shift), keys));
     }
   }
 
-  // The same, for scores s[j] of one query and keys `first_key + j`.
+  // Fetches what the next group's `prepare` will read, a share of it for each key of this one.
+  FOVEA_INLINE void prefetch(const ScoreTile<T>& group, std::int64_t key, std::int64_t keys) const {
+    const ScoreTile<T> next = group.keys_from(kGroupKeys, 0);
+    if (bias_.data) prefetch_rows(bias_, next, key, keys);
+    if (mask_.data) prefetch_rows(mask_bytes(), next, key, keys);
+  }
+
+  // The steps after the softcap, for the group's keys `key`, `key` + 1, … and vectors v, v + 1, …
+  template <int kRows, int kVectors>
+  FOVEA_INLINE void apply(const GroupLanes<T>& lanes, std::int64_t key, std::int64_t v,
+                          Vec<T> (&s)[kRows][kVectors]) const {
+    const Vec<T> hidden = broadcast(-kInfinity<T>);
+    const auto each = [&](const auto& step) {
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+        for (int x = 0; x < kVectors; ++x) s[r][x] = step(s[r][x], r, (v + x) * kLanes<T>);
+      }
+    };
+    if (bias_.data) {
+      const T* bias = lanes.bias + key * kPanel<T>;
+      each([&](const Vec<T>& score, int r, std::int64_t lane) {
+        const Vec<T> b = load(bias + r * kPanel<T> + lane);
+        return select(b == hidden, hidden, score + b);  // a NaN may be hidden
+      });
+    }
+    if (mask_.data) {
+      const std::uint8_t* visible = lanes.visible + key * kPanel<T>;
+      each([&](const Vec<T>& score, int r, std::int64_t lane) {
+        return select(nonzero<T>(visible + r * kPanel<T> + lane), score, hidden);
+      });
+    }
+    if (lanes.edge) {
+      each([&](const Vec<T>& score, int r, std::int64_t lane) {
+        const Vec<T> j = broadcast(static_cast<T>(key + r));
+        return select(j < load(lanes.begin + lane), hidden,
+                      select(j < load(lanes.end + lane), score, hidden));
+      });
+    }
+  }
+
+  // All steps, for scores s[j] of one query and keys `first_key + j`.
   void finish_row(T* s, std::int64_t query, std::int64_t first_key, std::int64_t keys) const {
     const ScoreTile<T> row{s, 1, 1, query, 1, first_key, keys};
-    if (!changes(row)) return;
+    if (unchanged_keys(row) == keys) return;
     if (capped()) cap({s, 0, keys, query, 1, first_key, 1}, nullptr);
     const KeyRange range = visibility_.of(query);
     const T* bias = bias_.data + query * bias_.row + first_key * bias_.column;
@@ -116,8 +175,6 @@ class ScoreStage {
   }
 
  private:
-  static constexpr std::int64_t kGroup = 64;  // keys
-
   bool any_set(const bool* row, std::int64_t keys) const {
     std::int64_t j = 0;
     if (mask_.column == 1) {
@@ -150,47 +207,129 @@ class ScoreStage {
     }
   }
 
-  // One vector of queries of a group of keys.
-  FOVEA_INLINE void finish_vector(const ScoreTile<T>& t, std::int64_t lane, const T* bias,
-                                  const std::uint8_t* visible, bool edge, T* highest) const {
-    const Vec<T> hidden = broadcast(-kInfinity<T>);
-    const Vec<T> begin = position(t, lane, visibility_.first_shift);
-    const Vec<T> end = min(position(t, lane, visibility_.last_shift),
-                           broadcast(near(visibility_.keys - t.first_key)));
-    Vec<T> high = highest ? load(highest + lane) : hidden;
-    const bool biased = bias_.data != nullptr, masked = mask_.data != nullptr;
-    for (std::int64_t j = 0; j < t.keys; ++j, bias += kPanel<T>, visible += kPanel<T>) {
-      T* at = t.s + j * t.stride + lane;
-      Vec<T> s = load(at);
-      if (biased) {
-        const Vec<T> b = load(bias);
-        s = select(b == hidden, hidden, s + b);  // a NaN may be hidden
-      }
-      if (masked) s = select(nonzero<T>(visible), s, hidden);
-      if (edge) {
-        const Vec<T> key = broadcast(static_cast<T>(j));
-        s = select(key < begin, hidden, select(key < end, s, hidden));
-      }
-      store(at, s);
-      high = max(s, high);
+  // (Inline: a function that only fetches passes for one without effect.)
+  template <class U>
+  FOVEA_INLINE static void prefetch_rows(const ScoreView<const U>& view, const ScoreTile<T>& t,
+                                         std::int64_t key, std::int64_t keys) {
+    if (view.column != 1 || view.row == 0) return;
+    constexpr std::int64_t kLine = 64 / static_cast<std::int64_t>(sizeof(U));
+    const std::int64_t end = smaller(t.queries, (key + keys) * kPanel<T> / kGroupKeys);
+    for (std::int64_t i = key * kPanel<T> / kGroupKeys; i < end; ++i) {
+      const U* row = view.data + (t.first_query + i) * view.row + t.first_key;
+#pragma GCC unroll 8
+      for (std::int64_t j = 0; j < kGroupKeys; j += kLine) __builtin_prefetch(row + j, 0, 2);
     }
-    if (highest) store(highest + lane, high);
+  }
+
+  ScoreView<const std::uint8_t> mask_bytes() const {
+    return {reinterpret_cast<const std::uint8_t*>(mask_.data), 0, 0, mask_.row, mask_.column};
   }
 
   // query + shift − first_key of each lane, as far as it matters to a group of keys.
   static Vec<T> position(const ScoreTile<T>& t, std::int64_t lane, std::int64_t shift) {
-    alignas(64) T lanes[kLanes<T>];
-    for (int i = 0; i < kLanes<T>; ++i)
-      lanes[i] = near(t.first_query + lane + i + shift - t.first_key);
-    return load(lanes);
+    alignas(64) static constexpr T kFirst[] = {0, 1, 2,  3,  4,  5,  6,  7,
+                                               8, 9, 10, 11, 12, 13, 14, 15};
+    return load(kFirst) + broadcast(near(t.first_query + lane + shift - t.first_key));
   }
-  static T near(std::int64_t position) { return static_cast<T>(clamp(position, -1, kGroup + 1)); }
+  static T near(std::int64_t position) {
+    return static_cast<T>(clamp(position, -kPanel<T>, kGroupKeys));
+  }
 
   Visibility visibility_;
   ScoreView<const bool> mask_;
   ScoreView<const T> bias_;
   T softcap_ = T(0);
 };
+
+// The extremes of the products, [vectors] of lanes each, where they are wanted.
+template <class T>
+struct Extremes {
+  T *lowest = nullptr, *highest = nullptr;
+};
+
+// Leads sums through the stage to `out`.
+template <class T, class Out>
+struct ThroughStage {
+  const ScoreStage<T>& stage;
+  const GroupLanes<T>& lanes;
+  ScoreTile<T> group;
+  T* tanh_tile;  // of the group, see ScoreStage::cap
+  Extremes<T> products;
+  Out out;
+  std::int64_t key = 0;  // the next row, in the group
+
+  template <int kRows, int kVectors>
+  FOVEA_INLINE void prefetch(std::int64_t v) const {
+    if (v == 0) stage.prefetch(group, key, kRows);
+  }
+  FOVEA_INLINE void skip(std::int64_t rows) {
+    key += rows;
+    out.skip(rows);
+  }
+  template <int kRows, int kVectors>
+  FOVEA_INLINE void put(std::int64_t v, const Vec<T> (&sum)[kRows][kVectors]) const {
+    if (products.lowest)
+      track(products.lowest, v, sum, [](const Vec<T>& a, const Vec<T>& b) { return min(a, b); });
+    Vec<T> s[kRows][kVectors];
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+      for (int x = 0; x < kVectors; ++x) s[r][x] = sum[r][x];
+    }
+    if (stage.capped()) {
+      if (products.highest)
+        track(products.highest, v, sum, [](const Vec<T>& a, const Vec<T>& b) { return max(a, b); });
+      cap(v, s);
+    }
+    stage.apply(lanes, key, v, s);
+    out.put(v, s);
+  }
+
+  // Through memory: tanh needs the registers.
+  template <int kRows, int kVectors>
+  FOVEA_INLINE void cap(std::int64_t v, Vec<T> (&s)[kRows][kVectors]) const {
+    const std::int64_t at = key * group.stride + v * kLanes<T>;
+    ScoreTile<T> tile = group.keys_from(key, kRows);
+    tile.s += v * kLanes<T>;
+    tile.width = kVectors * kLanes<T>;
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+      for (int x = 0; x < kVectors; ++x) store(tile.s + r * tile.stride + x * kLanes<T>, s[r][x]);
+    }
+    stage.cap(tile, tanh_tile ? tanh_tile + at : nullptr);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+      for (int x = 0; x < kVectors; ++x) s[r][x] = load(tile.s + r * tile.stride + x * kLanes<T>);
+    }
+  }
+};
+
+// The scores of a tile, from the products k(j, d) · q[d]: `plain` gets those of the first keys as
+// far as no step changes them, `staged` the others. q has the tile's width. The extremes are those
+// of the products that `staged` does not get to see, the highest only where there is a softcap.
+template <class T, class Plain, class Staged>
+void multiply_scores(const ScoreStage<T>& stage, const ScoreTile<T>& tile, std::int64_t dim,
+                     RowMajor<T> k, const T* q, const Extremes<T>& products, T* tanh_tile,
+                     const Plain& plain, Staged staged) {
+  const std::int64_t vectors = tile.width / kLanes<T>, unchanged = stage.unchanged_keys(tile);
+  if (unchanged > 0) multiply_into<T>(plain, unchanged, vectors, dim, k, {q, tile.width});
+  if (unchanged == tile.keys) return;
+  k.skip(unchanged);
+  staged.skip(unchanged);
+  GroupLanes<T> lanes;
+  if (tile.queries < tile.width) lanes.clear();
+  for (std::int64_t j = unchanged; j < tile.keys; j += kGroupKeys) {
+    const ScoreTile<T> group = tile.keys_from(j, smaller(kGroupKeys, tile.keys - j));
+    stage.prepare(group, lanes);
+    const ThroughStage<T, Staged> through{
+        stage, lanes, group, tanh_tile ? tanh_tile + j * tile.stride : nullptr, products, staged};
+    multiply_into<T>(through, group.keys, vectors, dim, k, {q, tile.width});
+    k.skip(group.keys);
+    staged.skip(group.keys);
+  }
+}
 
 }  // namespace
 }  // namespace fovea::kernels::FOVEA_ISA_NAMESPACE

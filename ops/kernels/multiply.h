@@ -83,11 +83,24 @@ struct StoreRows {
   }
 };
 
+// at[lane] = f(sum, at[lane]) over all rows, lane by lane.
+template <class T, int kRows, int kVectors, class F>
+FOVEA_INLINE void track(T* at, std::int64_t v, const Vec<T> (&sum)[kRows][kVectors], const F& f) {
+#pragma GCC unroll 4
+  for (int x = 0; x < kVectors; ++x) {
+    T* lanes = at + (v + x) * kLanes<T>;
+    Vec<T> extreme = load(lanes);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) extreme = f(sum[r][x], extreme);
+    store(lanes, extreme);
+  }
+}
+
 // Stores them and keeps, for each lane, the extremes over all rows; what is NaN does not count.
 template <class T>
 struct StoreAndTrack {
   VectorRows<T> c;
-  T *lowest, *highest;  // [vectors] of lanes
+  T *lowest, *highest;  // [vectors] of lanes; the lowest may be null
 
   template <int kRows, int kVectors>
   FOVEA_INLINE void prefetch(std::int64_t) const {}
@@ -101,18 +114,8 @@ struct StoreAndTrack {
 #pragma GCC unroll 4
       for (int x = 0; x < kVectors; ++x) store(row + x * kLanes<T>, sum[r][x]);
     }
-#pragma GCC unroll 4
-    for (int x = 0; x < kVectors; ++x) {
-      T *low_at = lowest + (v + x) * kLanes<T>, *high_at = highest + (v + x) * kLanes<T>;
-      Vec<T> low = load(low_at), high = load(high_at);
-#pragma GCC unroll 16
-      for (int r = 0; r < kRows; ++r) {
-        low = min(sum[r][x], low);
-        high = max(sum[r][x], high);
-      }
-      store(low_at, low);
-      store(high_at, high);
-    }
+    if (lowest) track(lowest, v, sum, [](const Vec<T>& a, const Vec<T>& b) { return min(a, b); });
+    track(highest, v, sum, [](const Vec<T>& a, const Vec<T>& b) { return max(a, b); });
   }
 };
 
