@@ -65,26 +65,19 @@ std::string json_text(const nlohmann::json& value) {
   return value.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
-namespace {
-
-nlohmann::json errors_as_json(const Error& error) {
-  nlohmann::json errors = nlohmann::json::array();
-  for (const Diagnostic& one : error.diagnostics()) {
-    errors.push_back({{"place", one.place}, {"op", one.op}, {"text", one.text}});
+std::string errors_as_json(const Options& options, std::span<const Diagnostic> mistakes) {
+  nlohmann::json result;
+  if (options.command == "validate") result["valid"] = false;
+  result["errors"] = nlohmann::json::array();
+  for (const Diagnostic& one : mistakes) {
+    result["errors"].push_back({{"place", one.place}, {"op", one.op}, {"text", one.text}});
   }
-  return {{"valid", false}, {"errors", std::move(errors)}};
+  return json_text(result);
 }
-
-}  // namespace
 
 int validate(const Options& options, const Registry& registry, Outcome& out) {
   const Model model = load_model(options, registry);
-  try {
-    model.check(options.dims, bind_options(options, model));
-  } catch (const Error& error) {
-    if (options.json) out.text = json_text(errors_as_json(error));
-    throw;
-  }
+  model.check(options.dims, bind_options(options, model));
   if (options.json) {
     out.text = json_text({{"valid", true}, {"errors", nlohmann::json::array()}});
   } else if (!options.quiet) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -41,6 +42,8 @@ const OpType& op_named(std::string_view option, const std::string& name, const R
 using Results = std::vector<std::pair<std::string, Tensor>>;
 NamedTensors by_name(const Results& results);
 std::string json_text(const nlohmann::json& value);
+/// What a command that refuses prints with `--json`: every mistake, in parts.
+std::string errors_as_json(const Options& options, std::span<const Diagnostic> mistakes);
 /// The results in a file, as JSON, or as text for people.
 Outcome outcome(const Options& options, const Results& results);
 

@@ -6,7 +6,6 @@
 #include "fovea/cli/terminal.h"
 #include "fovea/graph/gradcheck.h"
 #include "fovea/graph/gradcheck_files.h"
-#include "fovea/tensor/atomic_write.h"
 #include "fovea/tensor/file_io.h"
 #include "fovea/tensor/format.h"
 
@@ -72,11 +71,6 @@ void append(GradientReport& all, GradientReport&& more) {
   move(all.culprits, more.culprits);
 }
 
-void write_text(const std::string& path, const std::string& text) {
-  if (path.empty()) return;
-  atomic_write(path, [&](FileWriter& file) { file.write(text); });
-}
-
 // Text for stdout, and the files.
 int finish(const Options& options, GradientReport& report, bool passed, Outcome& out) {
   if (!options.repro.empty() && !report.culprits.empty()) {
@@ -84,9 +78,12 @@ int finish(const Options& options, GradientReport& report, bool passed, Outcome&
         write_reproducer(options.repro, report.culprits.front(), report.seed);
     report.notes.push_back("the op to blame alone: " + command);
   }
-  write_text(options.report, report_as_json(report));
-  write_text(options.junit, report_as_junit(report));
-  write_text(options.svg, report_as_svg(report));
+  const auto file = [&](const std::string& path, const auto& text_of) {
+    if (!path.empty()) out.texts.emplace_back(path, text_of(report));
+  };
+  file(options.report, report_as_json);
+  file(options.junit, report_as_junit);
+  file(options.svg, report_as_svg);
   if (options.json) {
     out.text = report_as_json(report);
   } else if (!options.quiet || !passed) {

@@ -380,6 +380,11 @@ std::string reason(const CLI::ParseError& error) {
     return format("{}: a value is missing; {} is required", name,
                   text.substr(begin, text.rfind(" missing") - begin));
   }
+  const std::size_t extra = text.find(" not expected: ");
+  if (extra != text.npos) {
+    const std::size_t begin = text.find(": ", extra) + 2;
+    return format("unexpected argument {}", fovea::quoted(text.substr(begin)));
+  }
   return text;
 }
 

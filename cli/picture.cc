@@ -60,9 +60,9 @@ class Dot {
     }
     nodes(summary.nodes, drawn);
     for (const auto& [name, value] : summary.outputs) {
-      const std::string from = box_of(value.name, drawn);
-      const std::string box = ellipse(name, from.empty() ? value.name : "", "#e3f4e1");
-      if (!from.empty()) edge(from, box, "");
+      const Giver from = giver_of(value.name, drawn);
+      const std::string box = ellipse(name, from.box.empty() ? value.name : "", "#e3f4e1");
+      edge(from, box);
     }
     const std::string title = summary.name.empty() ? "" : escaped(summary.name);
     return format(
@@ -92,28 +92,40 @@ class Dot {
     return id;
   }
 
+  // The box that gives a value, empty when none does, and which of its outputs, if not the first.
+  struct Giver {
+    std::string box;
+    std::string_view output;
+  };
+
+  void edge(const Giver& from, const std::string& to) {
+    edge(from.box, to, from.output.empty() ? "" : format(" [label=\"{}\"]", escaped(from.output)));
+  }
+
   void edge(const std::string& from, const std::string& to, const std::string& attributes) {
-    if (!drawn_edges_.emplace(from, to).second) return;
+    if (from.empty() || !drawn_edges_.emplace(from, to).second) return;
     edges_ += format("{} -> {}{};\n", from, to, attributes);
   }
 
-  // The box that gives a value: `x`, `att.lse`, `layers.3.att.probs`; empty when it has none.
-  std::string box_of(std::string_view name, const Drawn& drawn) const {
+  // Of `x`, `att.lse`, `layers.3.att.probs`.
+  Giver giver_of(std::string_view name, const Drawn& drawn) const {
     const std::size_t dot = name.find('.');
     const std::string first(name.substr(0, dot));
     std::string_view rest = dot == name.npos ? "" : name.substr(dot + 1);
-    if (const auto box = drawn.boxes.find(first); box != drawn.boxes.end()) return box->second;
+    if (const auto box = drawn.boxes.find(first); box != drawn.boxes.end()) {
+      return {box->second, rest};
+    }
     const auto part = drawn.parts.find(first);
-    if (part == drawn.parts.end()) return "";
+    if (part == drawn.parts.end()) return {};
     const auto& [node, inside] = part->second;
     if (!node->repeat.empty() && !rest.empty() && rest[0] >= '0' && rest[0] <= '9') {
       const std::size_t end = rest.find('.');
       rest = end == rest.npos ? "" : rest.substr(end + 1);
     }
     for (const auto& [result, value] : node->results) {
-      if (rest.empty() || rest == result) return box_of(value, *inside);
+      if (rest.empty() || rest == result) return giver_of(value, *inside);
     }
-    return box_of(rest, *inside);
+    return giver_of(rest, *inside);
   }
 
   void nodes(const std::vector<NodeSummary>& all, Drawn& drawn) {
@@ -127,8 +139,7 @@ class Dot {
     for (const NodeSummary& node : all) {
       if (!node.is_block || node.nodes.empty()) {
         for (const std::string& input : node.inputs) {
-          const std::string from = box_of(input, drawn);
-          if (!from.empty()) edge(from, drawn.boxes.at(node.name), "");
+          edge(giver_of(input, drawn), drawn.boxes.at(node.name));
         }
       } else {
         feed(node, drawn);
@@ -146,6 +157,8 @@ class Dot {
     for (const std::string& input : node.inputs) {
       const auto param = drawn.params.find(input);
       if (param != drawn.params.end()) label += grey(input + " " + param->second);
+      const bool number = input.find_first_not_of("+-.0123456789eE") == input.npos;
+      if (number) label += grey(input);
     }
     const bool attention = node.what == "attention" || !node.attention.empty();
     out_ += format("{} [label=<{}>{}];\n", id, label,
@@ -176,11 +189,10 @@ class Dot {
     const Drawn& inside = *drawn.parts.at(node.name).inside;
     for (std::size_t i = 0; i < node.inputs.size() && i < node.block_inputs.size(); ++i) {
       const std::string to = inside.boxes.at(node.block_inputs[i].name);
-      const std::string from = box_of(node.inputs[i], drawn);
-      if (!from.empty()) edge(from, to, "");
+      edge(giver_of(node.inputs[i], drawn), to);
       if (node.repeat.empty() || i >= node.results.size()) continue;
-      const std::string last = box_of(node.results[i].second, inside);
-      if (!last.empty() && last != to) {
+      const std::string last = giver_of(node.results[i].second, inside).box;
+      if (last != to) {
         edge(last, to, " [style=dashed, constraint=false, color=\"#999999\", label=\"next\"]");
       }
     }

@@ -177,8 +177,8 @@ std::string write_reproducer(const std::string& folder, const Culprit& culprit,
     if (!culprit.inputs[i]) continue;
     inputs.emplace(one_node_input(culprit.node->type(), i), culprit.inputs[i]);
   }
-  atomic_write(model, [&](FileWriter& file) { file.write(text); });
-  save_tensors(arrays, inputs);
+  atomic_write(
+      model, [&](FileWriter& file) { file.write(text); }, [&] { save_tensors(arrays, inputs); });
   return format("fovea gradcheck {} --inputs {} --seed {}", model, arrays, seed);
 }
 

@@ -161,6 +161,9 @@ NamedTensors load_json_arrays(const std::string& path, const WantedDType& wanted
     refuse(root.place(),
            format("{}; an object with one member for each array is required", root.describe()));
   }
+  if (root.find("fovea") && root.find("nodes")) {
+    refuse(path, "it is a model; a file of arrays, by name, is required");
+  }
   NamedTensors tensors;
   for (JsonValue entry : root) {
     const std::string name(entry.key());

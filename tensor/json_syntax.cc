@@ -115,6 +115,7 @@ std::string json_binary_error(std::string_view text) {
   for (const auto& [begin, kind] : kBegins) {
     if (text.starts_with(begin)) return format("not JSON: {}", kind);
   }
+  if (text.substr(0, 10).ends_with("{\"")) return "not JSON: it is a safetensors file";
   return "not JSON: a NUL byte; JSON is text in UTF-8";
 }
 

@@ -81,10 +81,11 @@ class AttributeReader {
       case JsonKind::integer:
         return AttributeValue{Extent(value.integer())};
       case JsonKind::real:
-        if (value.key().empty() && type.kind == AttributeKind::integer) {
-          mistakes_.add(value,
-                        format("{} in a list; {} is required", value.describe(), to_string(type)),
-                        node_.op->name);
+        if (type.kind == AttributeKind::integer) {
+          mistakes_.add(
+              value,
+              format("{} {}; {} is required", value.describe(), slot(value), to_string(type)),
+              node_.op->name);
           return {};
         }
         return AttributeValue{value.number()};

@@ -239,7 +239,8 @@ double DimExpression::real(std::span<const std::int64_t> values) const {
                                  : a / b;
   }
   if (!std::isfinite(stack.back())) {
-    fail("", "{} is {}; a finite number is required", with_values(values), stack.back());
+    fail("", "{} is {}; a finite number is required", with_values(values),
+         std::isnan(stack.back()) ? "not a number" : "infinite");
   }
   return stack.back();
 }

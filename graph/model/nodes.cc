@@ -1,6 +1,7 @@
 // Reads nodes, blocks and outputs, and finds what their names stand for.
 
 #include <algorithm>
+#include <charconv>
 #include <unordered_set>
 
 #include "fovea/graph/model/reader.h"
@@ -32,6 +33,18 @@ std::vector<Slot> slots_of(const Node& node) {
     for (const Declaration& input : node.block->body.inputs) slots.push_back({input.name});
   }
   return slots;
+}
+
+// What is odd about a name that nothing has.
+std::string_view why_unknown(std::string_view name) {
+  double number = 0;
+  const char* end = name.data() + name.size();
+  if (const auto [last, error] = std::from_chars(name.data(), end, number);
+      error == std::errc() && last == end) {
+    return "; a number stands without quotes";
+  }
+  const bool ascii = std::ranges::all_of(name, [](unsigned char c) { return c < 0x80; });
+  return ascii ? "" : "; it has letters beyond A to Z, which no name has";
 }
 
 // Of its op or block.
@@ -208,7 +221,7 @@ void Reader::operands(Body& body, Node& node) {
   const JsonValue inputs = node.at.find("inputs");
   if (!inputs && node.op != nullptr && node.op->inputs.empty()) return;
   if (!inputs) {
-    mistakes_.add(node.at, "the key \"inputs\" is missing");
+    mistakes_.add(node.at, "the key \"inputs\" is missing; it is required");
     body.unresolved = true;
   } else if (inputs.is(JsonKind::array)) {
     operands_by_position(body, inputs, node);
@@ -243,6 +256,7 @@ void Reader::operands_by_position(Body& body, const JsonValue& list, Node& node)
     if (slots[i].arity == Arity::variadic) break;
     node.inputs.push_back({});
     if (slots[i].arity == Arity::required) {
+      body.unresolved = true;
       mistakes_.add(list, format("the input \"{}\" is missing", slots[i].name),
                     node.op ? node.op->name : std::string_view());
     }
@@ -268,6 +282,7 @@ void Reader::operands_by_name(Body& body, const JsonValue& object, Node& node) {
     const JsonValue value = object.find(slot.name);
     if (slot.arity != Arity::variadic) {
       if (!value && slot.arity == Arity::required) {
+        body.unresolved = true;
         mistakes_.add(object, format("the input \"{}\" is missing", slot.name), op);
       }
       node.inputs.push_back(value ? operand(body, value, slot.arity == Arity::optional)
@@ -322,8 +337,9 @@ std::optional<Reference> Reader::reference(Body& body, const JsonValue& value) {
   if (found.symbol.source == Source::none) {
     body.unresolved = true;
     if (!body.nameless) {
-      mistakes_.add(value,
-                    format("unknown value {}{}", quoted(name), did_you_mean(name, names_of(body))));
+      const std::string hint = did_you_mean(name, names_of(body));
+      mistakes_.add(value, format("unknown value {}{}", quoted(name),
+                                  hint.empty() ? why_unknown(name) : hint));
     }
     return {};
   }

@@ -53,7 +53,7 @@ bool Reader::check_name(const JsonValue& member) {
 
 JsonValue Reader::required(const JsonValue& object, std::string_view key) {
   const JsonValue value = object.find(key);
-  if (!value) mistakes_.add(object, format("the key \"{}\" is missing", key));
+  if (!value) mistakes_.add(object, format("the key \"{}\" is missing; it is required", key));
   return value;
 }
 

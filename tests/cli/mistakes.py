@@ -139,6 +139,17 @@ for ending in (".npz", ".safetensors", ".json"):
     case(f"--outputs {ending} beyond a limit", [*RUN, "--outputs", "y" + ending], file_size=100)
 case("stdout on a full disk", RUN, stdout="/dev/full")
 
+for option, path in (("--outputs", "x.npz"), ("--outputs", "./w.safetensors"), ("--outputs", "l.json")):
+    case(f"{option} over {path}, which is read", [*RUN, "--inputs", "x.npz", option, path],
+         {"x.npz": npz({"x": npy()}), "l.json": lambda path: os.symlink("m.json", path)})
+case("two pictures in one file", ["show", "m.json", "--svg", "p.svg", "--dot", "p.svg"])
+case("a reproducer over the model", ["gradcheck", "model.json", "--weights", "w.safetensors", "--repro", "."],
+     {"model.json": FILES["m.json"]})
+case("a picture over the model", ["show", "m.json", "--dot", "m.json"])
+case("a model as inputs", [*RUN, "--inputs", "m.json"])
+case("arrays as a model", ["run", "x.json"], {"x.json": '{"x": [[1, 2, 3]]}'})
+case("weights as a model", ["run", "w.safetensors"])
+case("an argument behind --", [*RUN, "--", "n.json"])
 for option, path in (("--svg", "d"), ("--svg", "none/x.svg"), ("--dot", "d"), ("--dot", "/dev/full"), ("--dot", "p")):
     case(f"show {option} to {path}", ["show", "m.json", option, path], {"d": folder, "p": os.mkfifo})
 for option in ("--report", "--junit", "--svg"):

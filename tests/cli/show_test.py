@@ -186,6 +186,36 @@ class Show(unittest.TestCase):
             with self.subTest(words=words):
                 json.loads(self.run_it(*words, "--json")[0])
 
+    def test_with_json_mistakes_are_json_too(self):
+        (self.folder / "text.json").write_text("# no model")
+        for words in [["run", "text.json"], ["grad", "composed.json", "--of", "nothing"], ["gradcheck", "none.json"],
+                      ["validate", "text.json"], ["validate", "composed.json", "--weights", "none.npz"], ["show", "none.json"],
+                      ["ops", "sotfmax"], ["gradcheck", "--ops", "sotfmax"], ["run", "composed.json", "--values", "y,y"]]:
+            with self.subTest(words=words):
+                output, error = self.run_it(*words, "--json", status=2)
+                report = json.loads(output)
+                self.assertEqual(report.get("valid"), False if words[0] == "validate" else None)
+                for mistake in report["errors"]:
+                    self.assertEqual(sorted(mistake), ["op", "place", "text"])
+                    self.assertIn(mistake["text"], error)
+
+    def test_a_report_that_cannot_be_written_leaves_no_other(self):
+        before = sorted(self.folder.iterdir())
+        output, error = self.run_it("gradcheck", "composed.json", "--report", "r.json", "--junit", "none/j.xml", status=2)
+        self.assertEqual(output, "")
+        self.assertIn("none/j.xml: cannot be written", error)
+        self.assertEqual(sorted(self.folder.iterdir()), before)
+
+    def test_a_picture_says_which_output_is_used(self):
+        (self.folder / "probs.json").write_text(json.dumps({
+            "fovea": 1, "inputs": {name: {"shape": [2, 3]} for name in "qkv"},
+            "nodes": [{"name": "att", "op": "attention", "inputs": ["q", "k", "v"]},
+                      {"name": "p", "op": "mul", "inputs": ["att.probs", 0.5]}], "outputs": ["att", "p"]}))
+        self.run_it("show", "probs.json", "--dot", "m.dot")
+        dot = (self.folder / "m.dot").read_text(encoding="utf-8")
+        self.assertEqual(dot.count('[label="probs"]'), 1)
+        self.assertIn(">0.5<", dot)
+
     def test_nothing_is_printed_when_the_results_cannot_be_written(self):
         for name in ["none/out.npz", "none/out.json", "none/out.safetensors"]:
             with self.subTest(name=name):
