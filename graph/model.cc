@@ -77,7 +77,11 @@ std::string sizes_given(const model::DimValues& dims, const model::Leaf& leaf,
 class WeightsCheck {
  public:
   WeightsCheck(const model::DimValues& dims, const model::WeightSource& weights, Mistakes& mistakes)
-      : dims_(dims), weights_(weights), mistakes_(mistakes), names_(weights.names()) {}
+      : dims_(dims),
+        weights_(weights),
+        mistakes_(mistakes),
+        names_(weights.names()),
+        complete_(mistakes.empty()) {}
 
   void check(const std::vector<Wanted>& wanted) {
     for (const auto& [param, spec] : wanted) {
@@ -89,7 +93,7 @@ class WeightsCheck {
       }
     }
     const auto& settings = dims_.description().weights;
-    if (settings && settings->ignore_extra) return;
+    if (!complete_ || (settings && settings->ignore_extra)) return;
     std::ranges::sort(known_);
     for (const std::string& name : names_) {
       if (!std::ranges::binary_search(known_, name)) extra(name);
@@ -140,6 +144,7 @@ class WeightsCheck {
   const model::WeightSource& weights_;
   Mistakes& mistakes_;
   const std::vector<std::string> names_;
+  const bool complete_;  // nothing else is wrong, so all params are there
   std::vector<std::string> known_;
   std::size_t hints_ = 0;
 };

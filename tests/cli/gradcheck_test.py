@@ -92,6 +92,21 @@ class GradcheckTest(unittest.TestCase):
         self.assertEqual(again["worst"], culprit["row"]["worst"])
         self.assertAlmostEqual(again["analytic"], culprit["row"]["analytic"], 12)
 
+    def test_a_failure_in_a_repeated_block_has_its_whole_name(self):
+        pathlib.Path(self.path("model.json")).write_text("""{
+  "fovea": 1, "inputs": {"x": {"shape": [5, 4], "dtype": "f64", "init": {"uniform": {"low": -1, "high": 1}}}},
+  "blocks": {"layer": {"inputs": {"h": {"shape": [5, 4], "dtype": "f64"}},
+    "nodes": [{"name": "t", "op": "tanh", "inputs": ["h"]},
+              {"name": "bad", "op": "broken", "inputs": ["t"]}], "outputs": ["bad"]}},
+  "nodes": [{"name": "net", "block": "layer", "inputs": ["x"], "repeat": 3}], "outputs": ["net"]
+}""")
+        status, out, _ = run(BROKEN, self.path("model.json"), "--report", self.path("r.json"))
+        self.assertEqual(status, 1)
+        self.assertIn("disagrees: broken (net.0.bad), ", out)
+        culprit = json.loads(pathlib.Path(self.path("r.json")).read_text())["culprits"][0]
+        self.assertEqual(culprit["name"], "net.0.bad")
+        self.assertTrue(culprit["location"].endswith("model.json:5:15: /blocks/layer/nodes/1"), culprit["location"])
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -226,6 +226,11 @@ for name, shapes in {
 case("weights with axes in another order", ["run", "m.json", "--weights", "r.safetensors"],
      {"m.json": json.dumps({"fovea": 1, "params": {"w": {"shape": [2, 3, 4]}}, "nodes": [], "outputs": ["w"]}),
       "r.safetensors": weights({"w": (4, 2, 3)})})
+case("weights for a block whose inputs have no size", ["run", "m.json", "--weights", "r.safetensors"],
+     {"m.json": json.dumps({
+         **REPEATED, "dims": {"n": None}, "inputs": {"x": {"shape": ["n"]}},
+         "blocks": {"b": {**REPEATED["blocks"]["b"], "inputs": {"h": {"shape": ["n"]}}}}}),
+      "r.safetensors": weights({"l.0.w": (2,), "l.1.w": (2,)})})
 case("weights of integers", RUN,
      {"w.safetensors": safetensors({"in_proj_weight": tensor((3, 9)), "bias": tensor((9,), 108, "I64")}, bytes(108 + 72))})
 case("no weights for a parameter without init", ["run", "m.json"])
