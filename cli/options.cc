@@ -16,7 +16,7 @@ constexpr std::string_view kAbout =
     "those.\n";
 
 /// Options that several commands share.
-enum Group : unsigned { files = 1, outputs = 2, sizes = 4, machine = 8, json = 16 };
+enum Group : unsigned { files = 1, outputs = 2, sizes = 4, json = 8 };
 
 struct Command {
   const char *name, *about, *example;
@@ -27,15 +27,15 @@ constexpr Command kCommands[] = {
     {"run", "Computes a model's outputs",
      "fovea run examples/attention.json\n"
      "  fovea run layer.json --dim length=512 --inputs x.npz --outputs y.npz",
-     files | outputs | sizes | machine | json},
+     files | outputs | sizes | json},
     {"grad", "Computes gradients of a model's outputs",
      "fovea grad layer.json --of loss --wrt w_qkv,w_out --outputs gradients.npz\n"
      "  fovea grad layer.json --of y --cotangents ones",
-     files | outputs | sizes | machine | json},
+     files | outputs | sizes | json},
     {"gradcheck", "Checks gradients against numeric differentiation",
      "fovea gradcheck examples/attention.json --edges --svg errors.svg\n"
      "  fovea gradcheck --ops softmax,matmul --order 2",
-     files | sizes | machine | json},
+     files | sizes | json},
     {"validate", "Checks a model without running it",
      "fovea validate layer.json\n"
      "  fovea validate layer.json --dim length=512",
@@ -225,7 +225,6 @@ class Parser {
            options_.outputs);
     }
     if (command.groups & sizes) add_sizes();
-    if (command.groups & machine) add_machine();
     app_.add_flag("--quiet", options_.quiet, "Print errors only");
     if (command.groups & json) {
       app_.add_flag("--json", options_.json, "Print a machine-readable result");
@@ -304,9 +303,6 @@ class Parser {
           [this](const std::string& given) { options_.seed = seed(given); });
     value("--max-memory", "SIZE", "Refuse to use more memory, e.g. 512M or 2GiB",
           [this](const std::string& given) { options_.max_memory = bytes(given); });
-  }
-
-  void add_machine() {
     value("--threads", "N", "Threads to use (default: FOVEA_THREADS, else all CPUs)",
           [this](const std::string& given) { options_.threads = threads(given); });
   }

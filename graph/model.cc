@@ -86,6 +86,7 @@ class WeightsCheck {
   void check(const std::vector<Wanted>& wanted) {
     for (const auto& [param, spec] : wanted) {
       known_.push_back(param->from);
+      if (param->declaration->broken) continue;
       if (!weights_.contains(param->from)) {
         missing(*param);
       } else if (spec) {

@@ -166,6 +166,8 @@ class Command(unittest.TestCase):
 
     def test_validate(self):
         self.assertEqual(self.run_it("validate", "m.json").stdout, "m.json: valid\n")
+        for command in ["validate", "show"]:  # common options are common
+            self.run_it(command, "m.json", "--threads", "1", "--seed", "3", "--max-memory", "1G", "--quiet")
         self.assertEqual(json.loads(self.run_it("validate", "m.json", "--json").stdout),
                          {"valid": True, "errors": []})
         self.write("bad.json", json.dumps(LINEAR).replace("matmul", "matmull"))

@@ -206,6 +206,8 @@ case("an index in a weight's name without repetition", ["validate", "m.json"],
 case("an index in a weight's name of a block that is applied once", ["validate", "m.json"],
      {"m.json": json.dumps({**REPEATED, "nodes": [{"name": "s", "block": "b", "inputs": ["x"]}]})})
 case("an index in the name of a weight that repetitions share", ["validate", "m.json"], {"m.json": repeated_with(share=True)})
+case("a name in the weights file that is a number", ["run", "m.json", "--weights", "w.safetensors"],
+     {"m.json": model_with(params={**MODEL["params"], "bias": {"shape": ["3*width"], "from": 3}})})
 case("sharing without repetition", ["validate", "m.json"],
      {"m.json": json.dumps({**REPEATED, "nodes": [{"name": "s", "block": "b", "inputs": ["x"], "share": True}]})})
 case("a repetition's weight that is missing", ["run", "m.json", "--weights", "r.safetensors"],
