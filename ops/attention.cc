@@ -1,5 +1,7 @@
 #include "fovea/ops/attention.h"
 
+#include <algorithm>
+
 #include "fovea/ops/attention_gradient.h"
 #include "fovea/ops/attention_problem.h"
 #include "fovea/ops/attention_terms.h"
@@ -39,9 +41,17 @@ void run(Context& context, const Attention& a, const Attention::In<Tensor>& in,
          Attention::Out<Tensor>& out) {
   const AttentionExtents e = detail::attention_extents(in.q.shape(), in.k.shape(), in.v.shape());
   if (in.key_lengths) detail::check_key_lengths(Attention::name, *in.key_lengths, e.keys);
-  Attention::In<Tensor> dense = in;
-  for (Tensor* t : {&dense.q, &dense.k, &dense.v}) *t = detail::dense_rows(*t);
-  const kernels::AttentionProblem<T> problem = detail::attention_problem<T>(a, dense, e);
+  Attention::In<Tensor> copy;  // only where needed: tensors take their time to copy
+  const auto all = {&Attention::In<Tensor>::q, &Attention::In<Tensor>::k,
+                    &Attention::In<Tensor>::v};
+  const bool dense =
+      std::ranges::all_of(all, [&](auto member) { return detail::has_dense_rows(in.*member); });
+  if (!dense) {
+    copy = in;
+    for (const auto member : all) copy.*member = detail::dense_rows(in.*member);
+  }
+  const kernels::AttentionProblem<T> problem =
+      detail::attention_problem<T>(a, dense ? in : copy, e);
 
   const int slots = num_threads();
   std::byte* scratch =

@@ -189,8 +189,8 @@ double attention_scale(const Attention& a, const AttentionExtents& extents) {
   return a.scale.value_or(1 / std::sqrt(static_cast<double>(extents.dim)));
 }
 
-Tensor dense_rows(const Tensor& t) {
-  return t.shape()[-1] <= 1 || t.strides().back() == 1 ? t : t.contiguous();
-}
+bool has_dense_rows(const Tensor& t) { return t.shape()[-1] <= 1 || t.strides().back() == 1; }
+
+Tensor dense_rows(const Tensor& t) { return has_dense_rows(t) ? t : t.contiguous(); }
 
 }  // namespace fovea::detail

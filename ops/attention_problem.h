@@ -32,6 +32,9 @@ void check_key_lengths(std::string_view where, const Tensor& key_lengths, std::i
 /// 1/√dim unless given.
 double attention_scale(const Attention& a, const AttentionExtents& extents);
 
+/// Whether the last axis of `t` is contiguous.
+bool has_dense_rows(const Tensor& t);
+
 /// `t` with its last axis contiguous: itself, or a copy.
 Tensor dense_rows(const Tensor& t);
 
