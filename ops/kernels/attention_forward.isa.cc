@@ -66,7 +66,7 @@ class ForwardPanel {
   ForwardPanel(const AttentionProblem<T>& p, std::int64_t batch, std::int64_t head,
                std::int64_t first_query, std::int64_t queries, const ForwardScratch<T>& scratch)
       : p_(p),
-        scores_(p, batch, head),
+        scores_(p, batch, head, !kCareful),
         first_query_(first_query),
         queries_(queries),
         scratch_(scratch) {
@@ -80,8 +80,6 @@ class ForwardPanel {
     fill(sum_, T(0));
     fill(lowest_, T(0));
     fill(overflow_, T(0));
-    for (std::int64_t i = 0; i < p.value_dim * kWidth; i += kLanes<T>)
-      store(scratch.y + i, broadcast(T(0)));
   }
 
   // False if something that is not finite came up, so that the careful way is needed.
@@ -93,6 +91,7 @@ class ForwardPanel {
                               queries_,   begin,  end - begin};
       if (scores_.sees_any(tile)) block(tile);
     }
+    if (!started_) fill_zero(scratch_.y, p_.value_dim * kWidth);
     return finish();
   }
 
@@ -119,6 +118,7 @@ class ForwardPanel {
     raise_reference();
     exponentials(tile);
     multiply_values(tile);
+    started_ = true;
   }
 
   // Sᵀ = K Qᵀ, through the stage
@@ -138,12 +138,12 @@ class ForwardPanel {
     }
   }
 
-  // Yᵀ += Vᵀ Pᵀ
+  // Yᵀ += Vᵀ Pᵀ, which the first block assigns.
   void multiply_values(const ScoreTile<T>& tile) {
     const T* v = v_ + tile.first_key * p_.v.row;
     const auto part = [&](std::int64_t d, std::int64_t count, ColumnMajor<T> columns) {
       multiply<T>(count, kVectors, tile.keys, columns, {tile.s, kWidth},
-                  {scratch_.y + d * kWidth, kWidth}, Store::add);
+                  {scratch_.y + d * kWidth, kWidth}, started_ ? Store::add : Store::assign);
     };
     if constexpr (!kCareful) return part(0, p_.value_dim, {v, p_.v.row});
     for (std::int64_t d = 0; d < p_.value_dim; d += kCopyRows) {
@@ -171,6 +171,7 @@ class ForwardPanel {
       if (!any(moved)) continue;
       const Vec<T> now = select(moved, highest, before);
       store(reference_ + i, now);
+      if (!started_) continue;
       const Vec<T> factor = exp_of_score(before - finite_shift(now));
       store(sum_ + i, load(sum_ + i) * factor);
       T* y = scratch_.y + i;
@@ -207,6 +208,26 @@ class ForwardPanel {
     }
   }
 
+  // Yᵀ times a factor for each lane of one vector; 0 in lanes where all of it is finite.
+  Vec<T> scale_y(int lane, const Vec<T>& factor) {
+    constexpr int kChains = 4;  // each of them waits for itself
+    Vec<T> check[kChains];
+    for (Vec<T>& c : check) c = broadcast(T(0));
+    const auto row = [&](std::int64_t d, Vec<T>& sum) {
+      T* y = scratch_.y + d * kWidth + lane;
+      const Vec<T> x = load(y) * factor;
+      sum = fma(x, broadcast(T(0)), sum);
+      store(y, x);
+    };
+    std::int64_t d = 0;
+    for (; d + kChains <= p_.value_dim; d += kChains) {
+#pragma GCC unroll 4
+      for (int c = 0; c < kChains; ++c) row(d + c, check[c]);
+    }
+    for (; d < p_.value_dim; ++d) row(d, check[0]);
+    return (check[0] + check[1]) + (check[2] + check[3]);
+  }
+
   // Y /= sum and lse = reference + log sum; 0 and −inf where nothing is visible. True if all is
   // finite and no product was −inf, an infinite operand that would pass for a hidden key.
   bool finish() {
@@ -215,16 +236,8 @@ class ForwardPanel {
     for (int i = 0; i < kWidth; i += kLanes<T>) {
       const Vec<T> sum = load(sum_ + i);
       const Mask<T> nothing = sum == zero;
-      const Vec<T> factor = select(nothing, zero, one / sum);
       check = fma(sum + load(lowest_ + i) + load(overflow_ + i), zero, check);
-      Vec<T> bad = zero;
-      T* y = scratch_.y + i;
-      for (std::int64_t d = 0; d < p_.value_dim; ++d, y += kWidth) {
-        const Vec<T> x = load(y) * factor;
-        bad = fma(x, zero, bad);
-        store(y, x);
-      }
-      check = check + bad;
+      check = check + scale_y(i, select(nothing, zero, one / sum));
       const Vec<T> lse = load(reference_ + i) + log_of_sum(select(nothing, one, sum));
       store(lse_ + i, select(nothing, broadcast(-kInfinity<T>), lse));
     }
@@ -236,6 +249,7 @@ class ForwardPanel {
   const std::int64_t first_query_, queries_;
   const ForwardScratch<T> scratch_;
   const T *k_, *v_;
+  bool started_ = false;  // sum and Yᵀ hold a block
   // Of each query: the reference and the sum of exp(s − reference) so far, lse; the lowest product,
   // the highest score of the block, the highest product of all where there is a
   // softcap.

@@ -55,8 +55,11 @@ struct GroupLanes {
 template <class T>
 class ScoreStage {
  public:
-  ScoreStage(const AttentionProblem<T>& p, std::int64_t batch, std::int64_t head)
-      : visibility_(visibility_of(p, batch)), mask_(p.mask), bias_(p.bias) {
+  // `watched`: the caller notices a score that is not finite, other than −inf, and asks again; else
+  // a bias of −inf hides it at once.
+  ScoreStage(const AttentionProblem<T>& p, std::int64_t batch, std::int64_t head,
+             bool watched = false)
+      : visibility_(visibility_of(p, batch)), mask_(p.mask), bias_(p.bias), watched_(watched) {
     if (mask_.data) mask_.data += batch * mask_.batch + head * mask_.head;
     if (bias_.data) bias_.data += batch * bias_.batch + head * bias_.head;
     if (p.softcap > 0) {
@@ -133,11 +136,15 @@ class ScoreStage {
         for (int x = 0; x < kVectors; ++x) s[r][x] = step(s[r][x], r, (v + x) * kLanes<T>);
       }
     };
-    if (bias_.data) {
-      const T* bias = lanes.bias + key * kPanel<T>;
+    const T* bias = lanes.bias + key * kPanel<T>;
+    if (bias_.data && watched_) {
+      each([&](const Vec<T>& score, int r, std::int64_t lane) {
+        return score + load(bias + r * kPanel<T> + lane);
+      });
+    } else if (bias_.data) {
       each([&](const Vec<T>& score, int r, std::int64_t lane) {
         const Vec<T> b = load(bias + r * kPanel<T> + lane);
-        return select(b == hidden, hidden, score + b);  // a NaN may be hidden
+        return select(b == hidden, hidden, score + b);
       });
     }
     if (mask_.data) {
@@ -239,6 +246,7 @@ class ScoreStage {
   ScoreView<const bool> mask_;
   ScoreView<const T> bias_;
   T softcap_ = T(0);
+  bool watched_;
 };
 
 // The extremes of the products, [vectors] of lanes each, where they are wanted.

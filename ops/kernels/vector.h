@@ -234,6 +234,75 @@ FOVEA_INLINE RegisterMask<T> nonzero_register(const std::uint8_t* bytes) {
 #endif
 }
 
+// ---- Parts of 128 bits
+// ---------------------------------------------------------------------------------------------
+
+// Of each 128 bits of a and b the lower (upper) halves, element by element in turn; and of a, then
+// of b, every second 128 bits. xsimd's zips are of whole registers.
+#if defined(__AVX512F__)
+FOVEA_INLINE Register<float> zip_low(const Register<float>& a, const Register<float>& b) {
+  return _mm512_unpacklo_ps(a, b);
+}
+FOVEA_INLINE Register<float> zip_high(const Register<float>& a, const Register<float>& b) {
+  return _mm512_unpackhi_ps(a, b);
+}
+FOVEA_INLINE Register<double> zip_low(const Register<double>& a, const Register<double>& b) {
+  return _mm512_unpacklo_pd(a, b);
+}
+FOVEA_INLINE Register<double> zip_high(const Register<double>& a, const Register<double>& b) {
+  return _mm512_unpackhi_pd(a, b);
+}
+FOVEA_INLINE Register<float> even_parts(const Register<float>& a, const Register<float>& b) {
+  return _mm512_shuffle_f32x4(a, b, 0x88);
+}
+FOVEA_INLINE Register<float> odd_parts(const Register<float>& a, const Register<float>& b) {
+  return _mm512_shuffle_f32x4(a, b, 0xdd);
+}
+FOVEA_INLINE Register<double> even_parts(const Register<double>& a, const Register<double>& b) {
+  return _mm512_shuffle_f64x2(a, b, 0x88);
+}
+FOVEA_INLINE Register<double> odd_parts(const Register<double>& a, const Register<double>& b) {
+  return _mm512_shuffle_f64x2(a, b, 0xdd);
+}
+FOVEA_INLINE Register<std::uint8_t> zip_low(const Register<std::uint8_t>& a,
+                                            const Register<std::uint8_t>& b) {
+  return _mm512_unpacklo_epi8(a, b);
+}
+FOVEA_INLINE Register<std::uint8_t> zip_high(const Register<std::uint8_t>& a,
+                                             const Register<std::uint8_t>& b) {
+  return _mm512_unpackhi_epi8(a, b);
+}
+template <int kPart>
+FOVEA_INLINE void store_part(std::uint8_t* p, const Register<std::uint8_t>& x) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_extracti32x4_epi32(x, kPart));
+}
+#elif defined(__AVX2__)
+FOVEA_INLINE Register<float> zip_low(const Register<float>& a, const Register<float>& b) {
+  return _mm256_unpacklo_ps(a, b);
+}
+FOVEA_INLINE Register<float> zip_high(const Register<float>& a, const Register<float>& b) {
+  return _mm256_unpackhi_ps(a, b);
+}
+FOVEA_INLINE Register<double> zip_low(const Register<double>& a, const Register<double>& b) {
+  return _mm256_unpacklo_pd(a, b);
+}
+FOVEA_INLINE Register<double> zip_high(const Register<double>& a, const Register<double>& b) {
+  return _mm256_unpackhi_pd(a, b);
+}
+FOVEA_INLINE Register<float> even_parts(const Register<float>& a, const Register<float>& b) {
+  return _mm256_permute2f128_ps(a, b, 0x20);
+}
+FOVEA_INLINE Register<float> odd_parts(const Register<float>& a, const Register<float>& b) {
+  return _mm256_permute2f128_ps(a, b, 0x31);
+}
+FOVEA_INLINE Register<double> even_parts(const Register<double>& a, const Register<double>& b) {
+  return _mm256_permute2f128_pd(a, b, 0x20);
+}
+FOVEA_INLINE Register<double> odd_parts(const Register<double>& a, const Register<double>& b) {
+  return _mm256_permute2f128_pd(a, b, 0x31);
+}
+#endif
+
 // ---- The vector
 // ---------------------------------------------------------------------------------------------------
 
