@@ -225,6 +225,7 @@ void define_attention(py::module_& module) {
     module.add_object(name, type);
     return type;
   };
+  forward_signature(), gradient_signature();
   results = new Results{
       .with_lse = tuple("AttentionLse", "y lse", "y (…, Lq, Dv) and lse (…, Lq)."),
       .with_probs = tuple("AttentionProbs", "y probs", "y (…, Lq, Dv) and probs (…, Lq, Lk)."),

@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <utility>
 
 #include "fovea/ops/attention.h"
 #include "fovea/python/arrays.h"
@@ -40,19 +41,23 @@ struct AttentionCall {
   Attention::In<TensorSpec> specs() const;
 };
 
-/// Scratch memory of the calling thread. It is kept from call to call, but not that of a large one.
+/// Scratch memory of the calling thread. It is kept from call to call, but not that of a large one,
+/// nor that of a call within another, from a signal's handler.
 class CallContext {
  public:
-  explicit CallContext(const AttentionCall& call) : large_(call.q.tensor().numel() > (1 << 20)) {}
+  explicit CallContext(const AttentionCall& call) : context_(std::exchange(kept_, Context())) {
+    large_ = call.q.tensor().numel() > (1 << 20);
+  }
   ~CallContext() {
-    if (large_) context_ = Context();
+    if (!large_) kept_ = std::move(context_);
   }
   CallContext(const CallContext&) = delete;
   CallContext& operator=(const CallContext&) = delete;
   Context& get() { return context_; }
 
  private:
-  static inline thread_local Context context_;
+  static inline thread_local Context kept_;
+  Context context_;
   bool large_;
 };
 

@@ -1,5 +1,7 @@
 #include "fovea/python/libraries.h"
 
+#include <utility>
+
 #include "fovea/python/errors.h"
 
 namespace fovea::python {
@@ -84,7 +86,10 @@ Family Libraries::family_of(PyObject* array) {
     return Family::torch;
   }
   if (const py::object torch = imported(torch_name_); is_instance(array, torch, "Tensor")) {
-    if (!torch_) torch_.emplace(torch);
+    if (!torch_) {
+      Torch made(torch);  // other threads may run meanwhile, and do the same
+      if (!torch_) torch_.emplace(std::move(made));
+    }
     return Family::torch;
   }
   if (is_instance(array, imported(jax_name_), "Array")) return Family::jax;

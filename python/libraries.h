@@ -55,7 +55,8 @@ class Libraries {
 /// What a library's export gave, or an Error with its reason for not giving anything.
 pybind11::object capsule_or_refusal(const Place& place, PyObject* made);
 
-/// Made when first used; lives as long as the process.
+/// Made when the module is imported, not by whichever thread calls first: NumPy's import lets other
+/// threads run, and these would wait for each other. Lives as long as the process.
 Libraries& libraries();
 
 }  // namespace fovea::python

@@ -3,6 +3,7 @@
 
 #include "fovea/python/attention.h"
 #include "fovea/python/errors.h"
+#include "fovea/python/libraries.h"
 #include "fovea/python/machine.h"
 #include "fovea/python/model.h"
 #include "fovea/python/second_order.h"
@@ -12,6 +13,7 @@ PYBIND11_MODULE(_core, module) {
   using namespace fovea;
   module.attr("__version__") = kVersion;
   python::define_errors(module);
+  python::libraries();
   python::define_attention(module);
   python::define_second_order(module);
   python::define_model(module);

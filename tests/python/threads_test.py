@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 import unittest
@@ -14,6 +15,12 @@ sdpa, grad = fovea.scaled_dot_product_attention, fovea.scaled_dot_product_attent
 
 def make(*shape):
     return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+def run_alone(code):
+    """In a process of its own, which must end well and of itself."""
+    start = f"import sys; sys.path[:0] = {sys.path!r}\nimport numpy as np\nimport fovea\n"
+    subprocess.run([sys.executable, "-c", start + textwrap.dedent(code)], check=True, timeout=120)
 
 
 class Threads(unittest.TestCase):
@@ -34,6 +41,32 @@ class Threads(unittest.TestCase):
         for thread in threads:
             thread.join()
         self.assertEqual(wrong, [])
+
+    def test_first_calls_come_from_several_threads(self):
+        run_alone("""
+            import threading
+            q, go, done = np.ones((1, 16, 64), np.float32), threading.Barrier(8), []
+            def work():
+                go.wait()
+                done.append(fovea.scaled_dot_product_attention(q, q, q))
+            threads = [threading.Thread(target=work) for _ in range(8)]
+            for thread in threads: thread.start()
+            for thread in threads: thread.join()
+            assert len(done) == 8
+            """)
+
+    def test_the_process_ends_while_threads_compute(self):
+        for shape in ((1, 16, 64), (8, 1000, 64)):
+            run_alone(f"""
+                import threading, time
+                q = np.ones({shape}, np.float32)
+                def work():
+                    while True:
+                        fovea.scaled_dot_product_attention(q, q, q)
+                for _ in range(4):
+                    threading.Thread(target=work, daemon=True).start()
+                time.sleep(0.1)
+                """)
 
     def test_other_threads_run_meanwhile(self):
         q, done = make(1, 1, 400 if SANITIZED else 3000, 64), threading.Event()
@@ -79,6 +112,20 @@ class Threads(unittest.TestCase):
                     function(**options)
         small = q[:, :, :50]
         np.testing.assert_array_equal(sdpa(small, small, small), sdpa(small, small, small, threads=1))
+
+    def test_a_signal_handler_computes(self):
+        small, big = make(2, 100, 16), make(8, 1000, 32)
+        y, expected, seen = sdpa(small, small, small), sdpa(big, big, big), []
+        before = signal.signal(signal.SIGALRM, lambda *_: seen.append(np.array_equal(sdpa(small, small, small), y)))
+        self.addCleanup(signal.signal, signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, 0.01, 0.06)
+        try:
+            while len(seen) < 3:
+                for threads in (1, None):
+                    np.testing.assert_array_equal(sdpa(big, big, big, threads=threads), expected)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        self.assertTrue(all(seen))
 
     def test_number_of_threads(self):
         before = fovea.num_threads()
