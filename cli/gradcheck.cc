@@ -131,7 +131,7 @@ int check_registry(const Options& options, const Registry& registry, Outcome& ou
 // The name of the node at the JSON pointer that ends a location; in a block, the location ends with
 // the name.
 void name_culprits(const std::string& path, GradientReport& report) {
-  constexpr std::size_t kMostBytes = std::size_t{1} << 30;  // the model has been read once already
+  constexpr std::size_t kMostBytes = std::size_t{1} << 28;  // the model has been read once already
   for (Culprit& culprit : report.culprits) {
     std::string& location = culprit.location;
     if (const std::size_t name = location.rfind(" ("); location.ends_with(')')) {

@@ -6,7 +6,7 @@ import subprocess
 
 INTRODUCTION = """# The model file
 
-A model is a JSON file, UTF-8, of at most 1 GiB. It is read strictly: an unknown key, an unused input or param, an unknown op or attribute
+A model is a JSON file, UTF-8, of at most 256 MiB and 8,388,608 values. It is read strictly: an unknown key, an unused input or param, an unknown op or attribute
 is an error, and all errors are reported at once, each with line and column. Dims, constants, blocks and nodes may be unused. Every
 object may have a `doc`.
 

@@ -97,6 +97,7 @@ class WeightsCheck {
     if (!complete_ || (settings && settings->ignore_extra)) return;
     std::ranges::sort(known_);
     for (const std::string& name : names_) {
+      if (mistakes_.full()) return;
       if (!std::ranges::binary_search(known_, name)) extra(name);
     }
   }
@@ -232,10 +233,11 @@ std::shared_ptr<const model::WeightSource> Model::weights(Mistakes& mistakes) co
 }
 
 Model Model::read(const std::string& path, const Registry& registry) {
-  const std::string text = read_text_file(path, JsonDocument::kMaxBytes);
+  std::string text = read_text_file(path, JsonDocument::kMaxBytes);
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();
   auto state = std::make_shared<State>();
-  state->description = model::read(path, folder.empty() ? "." : folder.string(), text, registry);
+  state->description =
+      model::read(path, folder.empty() ? "." : folder.string(), std::move(text), registry);
   return Model(std::move(state));
 }
 

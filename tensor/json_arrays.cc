@@ -189,14 +189,16 @@ void save_json_arrays(const std::string& path, const NamedTensors& tensors,
       [&](FileWriter& out) {
         out.write("{");
         bool first = true;
-        std::uint64_t bytes = 4;
+        std::uint64_t bytes = 4, values = 0;
         for (const auto& [name, tensor] : tensors) {
           const std::string text = (first ? "\n  " : ",\n  ") + entry_text(path, name, tensor);
           bytes += text.size();
-          if (bytes > kMostBytes) {
+          values += 2 * static_cast<std::uint64_t>(tensor.numel()) + 8;
+          if (bytes > kMostBytes || values > JsonDocument::kMaxValues) {
             fail(path,
-                 "the arrays take more than {} bytes as JSON; .npz or .safetensors is required",
-                 kMostBytes);
+                 "the arrays take more than {} bytes or {} values as JSON; .npz or .safetensors is "
+                 "required",
+                 kMostBytes, JsonDocument::kMaxValues);
           }
           out.write(text);
           first = false;

@@ -159,8 +159,17 @@ class JsonBuilder {
     return document_.entries_.back();
   }
 
+  bool is_full() {
+    if (document_.entries_.size() < JsonDocument::kMaxValues) return false;
+    mistakes_.clear();
+    report(token_start(),
+           format("more than {} values; that is the limit", JsonDocument::kMaxValues));
+    return true;
+  }
+
   template <class Set>
   bool scalar(JsonKind kind, const Set& set) {
+    if (is_full()) return false;
     JsonDocument::Entry& entry = append(kind);
     set(entry);
     cursor_ = read_;
@@ -170,7 +179,7 @@ class JsonBuilder {
   // The parser has looked at one character behind a number, unless the text ended.
   template <class Set>
   bool number(JsonKind kind, const Set& set) {
-    scalar(kind, set);
+    if (!scalar(kind, set)) return false;
     const char last = *(read_ - 1);
     if (!((last >= '0' && last <= '9') || last == '.')) --cursor_;
     return true;
@@ -184,6 +193,7 @@ class JsonBuilder {
                             JsonDocument::kMaxNesting));
       return false;
     }
+    if (is_full()) return false;
     append(kind).children = {0, 0};
     open_.push_back(narrow(document_.entries_.size() - 1));
     open_keys_.emplace_back();

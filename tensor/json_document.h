@@ -83,11 +83,13 @@ class JsonValue {
 class JsonDocument {
  public:
   static constexpr std::size_t kMaxNesting = 100;
-  static constexpr std::size_t kMaxBytes = std::size_t{1} << 30;
+  static constexpr std::size_t kMaxBytes = std::size_t{1} << 28;
+  /// So that any text is parsed in less than 2 GiB of memory.
+  static constexpr std::size_t kMaxValues = std::size_t{1} << 23;
 
   /// `name` stands in messages. Throws Error, with line and column, for anything that is not one
   /// JSON value in UTF-8 (a byte order mark is allowed), for duplicate keys, nesting deeper than
-  /// kMaxNesting, numbers that f64 cannot hold, and texts longer than kMaxBytes.
+  /// kMaxNesting, numbers that f64 cannot hold, and more than kMaxBytes or kMaxValues.
   static std::shared_ptr<const JsonDocument> parse(std::string name, std::string text);
 
   JsonValue root() const { return {this, 0}; }

@@ -101,6 +101,7 @@ class Binder {
 
   void check_names() {
     for (const auto& [name, array] : choices_.arrays) {
+      if (mistakes_.full()) return;
       const bool known =
           std::ranges::find(d_.body.inputs, name, &Declaration::name) != d_.body.inputs.end();
       if (known) continue;

@@ -19,6 +19,8 @@ struct Place {
   const JsonValue* use = nullptr;     // the node that applies the block
 };
 
+constexpr std::size_t kMostRefusals = 20000;  // looking further is a waste
+
 constexpr std::string_view kIndex = "{i}";
 
 std::string with_index(std::string from, std::int64_t index) {
@@ -218,7 +220,7 @@ class Builder {
     const std::shared_ptr<const Op> op = make_op(node, dims_, dtype_, mistakes_);
     if (node.broken) return {};
     std::optional<std::vector<Expr>> inputs = operands(body, scope, node);
-    if (!inputs || op == nullptr) return {};
+    if (!inputs || op == nullptr || instance_.refusals.size() == kMostRefusals) return {};
     try {
       std::vector<Expr> outputs = apply(op, *inputs, located(node, place));
       instance_.accepted.push_back(&node);

@@ -35,6 +35,7 @@ bool Reader::check_doc(const JsonValue& member) {
 
 void Reader::check_keys(const JsonValue& object, std::initializer_list<std::string_view> known) {
   for (JsonValue member : object) {
+    if (mistakes_.full()) return;
     if (member.key() == "doc") {
       check_doc(member);
     } else if (std::ranges::find(known, member.key()) == known.end()) {

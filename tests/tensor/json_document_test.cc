@@ -76,6 +76,14 @@ TEST_CASE("texts that are not one JSON value are refused with their place") {
   CHECK(error_of(std::string(100, '[') + std::string(100, ']')).empty());
 }
 
+TEST_CASE("a text has a limit of values, so that it needs a limit of memory") {
+  std::string text = "[";
+  for (std::size_t i = 1; i < JsonDocument::kMaxValues; ++i) text += "1,";
+  CHECK(error_of(text.substr(0, text.size() - 1) + "]").empty());  // with the list itself
+  CHECK(contains(error_of(text + "\n1]"), "m.json:2:1: more than 8388608 values"));
+  CHECK(contains(error_of(text + "[]]"), "more than 8388608 values"));
+}
+
 TEST_CASE("numbers") {
   const auto document =
       JsonDocument::parse("m.json", "[9223372036854775807, 9223372036854775808, 1e2,3]");
