@@ -2,11 +2,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, overload
 
-Array = Any
+_Array = Any
 """A NumPy array, or another library's on the CPU: what comes back is of the kind that goes in."""
-ArrayLike = Any
-Window = tuple[int | None, int | None] | Sequence[int | None]
-Align = Literal["top_left", "bottom_right"]
+_ArrayLike = Any
+_Window = tuple[int | None, int | None] | Sequence[int | None]
+_Align = Literal["top_left", "bottom_right"]
 
 __version__: str
 
@@ -16,100 +16,117 @@ class Error(ValueError):
 class DTypeError(Error, TypeError): ...
 
 class AttentionLse(NamedTuple):
-    y: Array
-    lse: Array
+    y: _Array
+    lse: _Array
 
 class AttentionProbs(NamedTuple):
-    y: Array
-    probs: Array
+    y: _Array
+    probs: _Array
 
 class AttentionLseProbs(NamedTuple):
-    y: Array
-    lse: Array
-    probs: Array
+    y: _Array
+    lse: _Array
+    probs: _Array
 
 class AttentionGradient(NamedTuple):
-    dq: Array
-    dk: Array
-    dv: Array
-    dbias: Array | None
+    dq: _Array
+    dk: _Array
+    dv: _Array
+    dbias: _Array | None
 
 @overload
 def scaled_dot_product_attention(
-    q: ArrayLike, k: ArrayLike, v: ArrayLike, *, mask: ArrayLike | None = ..., bias: ArrayLike | None = ...,
-    key_lengths: ArrayLike | None = ..., scale: float | None = ..., causal: bool = ..., align: Align | None = ...,
-    query_offset: int | None = ..., window: Window | None = ..., softcap: float = ..., return_lse: Literal[False] = ...,
-    return_probs: Literal[False] = ..., out: Array | None = ..., threads: int | None = ...) -> Array: ...
+    q: _ArrayLike, k: _ArrayLike, v: _ArrayLike, *, mask: _ArrayLike | None = ..., bias: _ArrayLike | None = ...,
+    key_lengths: _ArrayLike | None = ..., scale: float | None = ..., causal: bool = ..., align: _Align | None = ...,
+    query_offset: int | None = ..., window: _Window | None = ..., softcap: float = ..., return_lse: Literal[False] = ...,
+    return_probs: Literal[False] = ..., out: _Array | None = ..., threads: int | None = ...) -> _Array: ...
 @overload
 def scaled_dot_product_attention(
-    q: ArrayLike, k: ArrayLike, v: ArrayLike, *, mask: ArrayLike | None = ..., bias: ArrayLike | None = ...,
-    key_lengths: ArrayLike | None = ..., scale: float | None = ..., causal: bool = ..., align: Align | None = ...,
-    query_offset: int | None = ..., window: Window | None = ..., softcap: float = ..., return_lse: Literal[True],
-    return_probs: Literal[False] = ..., out: Array | None = ..., threads: int | None = ...) -> AttentionLse: ...
+    q: _ArrayLike, k: _ArrayLike, v: _ArrayLike, *, mask: _ArrayLike | None = ..., bias: _ArrayLike | None = ...,
+    key_lengths: _ArrayLike | None = ..., scale: float | None = ..., causal: bool = ..., align: _Align | None = ...,
+    query_offset: int | None = ..., window: _Window | None = ..., softcap: float = ..., return_lse: Literal[True],
+    return_probs: Literal[False] = ..., out: _Array | None = ..., threads: int | None = ...) -> AttentionLse: ...
 @overload
 def scaled_dot_product_attention(
-    q: ArrayLike, k: ArrayLike, v: ArrayLike, *, mask: ArrayLike | None = ..., bias: ArrayLike | None = ...,
-    key_lengths: ArrayLike | None = ..., scale: float | None = ..., causal: bool = ..., align: Align | None = ...,
-    query_offset: int | None = ..., window: Window | None = ..., softcap: float = ..., return_lse: Literal[False] = ...,
-    return_probs: Literal[True], out: Array | None = ..., threads: int | None = ...) -> AttentionProbs: ...
+    q: _ArrayLike, k: _ArrayLike, v: _ArrayLike, *, mask: _ArrayLike | None = ..., bias: _ArrayLike | None = ...,
+    key_lengths: _ArrayLike | None = ..., scale: float | None = ..., causal: bool = ..., align: _Align | None = ...,
+    query_offset: int | None = ..., window: _Window | None = ..., softcap: float = ..., return_lse: Literal[False] = ...,
+    return_probs: Literal[True], out: _Array | None = ..., threads: int | None = ...) -> AttentionProbs: ...
 @overload
 def scaled_dot_product_attention(
-    q: ArrayLike, k: ArrayLike, v: ArrayLike, *, mask: ArrayLike | None = ..., bias: ArrayLike | None = ...,
-    key_lengths: ArrayLike | None = ..., scale: float | None = ..., causal: bool = ..., align: Align | None = ...,
-    query_offset: int | None = ..., window: Window | None = ..., softcap: float = ..., return_lse: Literal[True],
-    return_probs: Literal[True], out: Array | None = ..., threads: int | None = ...) -> AttentionLseProbs: ...
+    q: _ArrayLike, k: _ArrayLike, v: _ArrayLike, *, mask: _ArrayLike | None = ..., bias: _ArrayLike | None = ...,
+    key_lengths: _ArrayLike | None = ..., scale: float | None = ..., causal: bool = ..., align: _Align | None = ...,
+    query_offset: int | None = ..., window: _Window | None = ..., softcap: float = ..., return_lse: Literal[True],
+    return_probs: Literal[True], out: _Array | None = ..., threads: int | None = ...) -> AttentionLseProbs: ...
 def scaled_dot_product_attention_grad(
-    dy: ArrayLike | None, q: ArrayLike, k: ArrayLike, v: ArrayLike, *, y: ArrayLike | None = ..., lse: ArrayLike | None = ...,
-    dlse: ArrayLike | None = ..., bias_gradient: bool = ..., mask: ArrayLike | None = ..., bias: ArrayLike | None = ...,
-    key_lengths: ArrayLike | None = ..., scale: float | None = ..., causal: bool = ..., align: Align | None = ...,
-    query_offset: int | None = ..., window: Window | None = ..., softcap: float = ...,
+    dy: _ArrayLike | None, q: _ArrayLike, k: _ArrayLike, v: _ArrayLike, *, y: _ArrayLike | None = ..., lse: _ArrayLike | None = ...,
+    dlse: _ArrayLike | None = ..., bias_gradient: bool = ..., mask: _ArrayLike | None = ..., bias: _ArrayLike | None = ...,
+    key_lengths: _ArrayLike | None = ..., scale: float | None = ..., causal: bool = ..., align: _Align | None = ...,
+    query_offset: int | None = ..., window: _Window | None = ..., softcap: float = ...,
     threads: int | None = ...) -> AttentionGradient: ...
 
 def num_threads() -> int: ...
 def set_num_threads(threads: int) -> None: ...
 def instruction_set() -> str: ...
 def run_fma(dtype: Literal["f32", "f64"], operations: float) -> float: ...
-def attention_second_order(*arrays: Array | None, scale: float | None, causal: bool) -> tuple[Array | None, ...]: ...
+def attention_second_order(*arrays: _Array | None, scale: float | None, causal: bool) -> tuple[_Array | None, ...]: ...
 
 class GradientRow:
-    name: str
-    elements: int
-    checked: int
-    directions: int
-    relative: float
-    worst: str
-    analytic: float
-    numeric: float
-    note: str
-    verdict: str
+    @property
+    def name(self) -> str: ...
+    @property
+    def elements(self) -> int: ...
+    @property
+    def checked(self) -> int: ...
+    @property
+    def directions(self) -> int: ...
+    @property
+    def relative(self) -> float: ...
+    @property
+    def worst(self) -> str: ...
+    @property
+    def analytic(self) -> float: ...
+    @property
+    def numeric(self) -> float: ...
+    @property
+    def note(self) -> str: ...
+    @property
+    def verdict(self) -> str: ...
 
 class GradientReport:
-    rows: list[GradientRow]
-    notes: list[str]
-    seed: int
-    passed: bool
-    verdict: str
+    @property
+    def rows(self) -> list[GradientRow]: ...
+    @property
+    def notes(self) -> list[str]: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def passed(self) -> bool: ...
+    @property
+    def verdict(self) -> str: ...
     def __bool__(self) -> bool: ...
 
 class Program:
-    def __call__(self, arrays: list[ArrayLike]) -> list[Array]: ...
+    def __call__(self, arrays: list[_ArrayLike]) -> list[_Array]: ...
 
 class BoundModel:
     def leaves(self) -> list[tuple[str, tuple[int, ...], str, str, str, str]]: ...
     def outputs(self) -> list[tuple[str, tuple[int, ...], str, str]]: ...
-    def initial(self, name: str) -> Array: ...
+    def initial(self, name: str) -> _Array: ...
     def forward(self) -> Program: ...
     def gradient(self, of: Sequence[str], wrt: Sequence[str]) -> Program: ...
-    def gradcheck(self, arrays: list[ArrayLike | None], seed: int, order: int) -> GradientReport: ...
+    def gradcheck(self, arrays: list[_ArrayLike | None], seed: int, order: int) -> GradientReport: ...
 
 class ModelFile:
-    name: str
-    doc: str
+    @property
+    def name(self) -> str: ...
+    @property
+    def doc(self) -> str: ...
     def __init__(self, path: str) -> None: ...
     def input_names(self) -> list[str]: ...
     def load_weights(self, path: str) -> None: ...
-    def set_weights(self, arrays: Mapping[str, ArrayLike]) -> None: ...
-    def bind(self, dims: Mapping[str, int], arrays: Mapping[str, ArrayLike], seed: int | None, widened: bool) -> BoundModel: ...
+    def set_weights(self, arrays: Mapping[str, _ArrayLike]) -> None: ...
+    def bind(self, dims: Mapping[str, int], arrays: Mapping[str, _ArrayLike], seed: int | None, widened: bool) -> BoundModel: ...
 
 def check_op_gradients(name: str, seed: int) -> GradientReport: ...
 def op_types() -> list[dict[str, Any]]: ...
