@@ -12,7 +12,7 @@ namespace {
 std::int64_t divided(std::int64_t x, std::int64_t by) { return (x + by - 1) / by; }
 std::int64_t rounded(std::int64_t x, std::int64_t to) { return divided(x, to) * to; }
 
-// How c is cut into tiles: by shape alone.
+// How c is cut into tiles. That changes no bits.
 template <class T>
 struct Tiling {
   std::int64_t rows, columns;  // of a tile
@@ -20,38 +20,38 @@ struct Tiling {
   std::int64_t slot;           // elements of scratch for a tile
   bool few_rows = false;
 
-  // `plain`: b and c are by rows; `packed`: b is packed already.
-  Tiling(std::int64_t m, std::int64_t n, std::int64_t k, bool plain, bool packed)
-      : rows(m), columns(n), slot(kGemmRows * kGemmStride<T>) {
-    constexpr std::int64_t kFewRows = 6, kWidest = 4096;
+  // `plain`: c is by rows, and b by rows or columns; `packed`: b is packed already.
+  Tiling(std::int64_t m, std::int64_t n, std::int64_t k, bool plain, bool packed, int slots)
+      : rows(m), columns(n), slot(kGemmCopy) {
     if (m == 0 || n == 0) return;
-    if (m <= kFewRows && plain && !packed && n >= 4 * kGemmPanel<T>) {
+    if (m <= kGemmFewRows && plain && !packed && n >= 4 * kGemmPanel<T>) {
       few_rows = true;
-      columns = std::min(columns, kWidest);
+      // Memory likes long rows of b best.
+      constexpr std::int64_t kNarrowest = 512, kWidest = 4096;
+      columns =
+          std::min(n, std::clamp(rounded(divided(n, slots), kGemmPanel<T>), kNarrowest, kWidest));
     } else {
       cut(m, n, k, packed);
     }
-    if (chunk == 0 && !packed) slot += kGemmDepth * rounded(columns, kGemmPanel<T>);
+    const std::int64_t copied = few_rows ? kGemmPanel<T> : rounded(columns, kGemmPanel<T>);
+    if (chunk == 0 && !packed) slot += kGemmDepth * copied;
   }
 
  private:
+  // Halves where that is possible: all threads end at the same time.
   void cut(std::int64_t m, std::int64_t n, std::int64_t k, bool packed) {
-    constexpr std::int64_t kWorkOfTile = 1 << 22;  // multiply-adds, beyond which it is cut
-    constexpr std::int64_t kWide = 1024, kNarrow = 256, kRowStep = 24, kFewTiles = 6;
+    constexpr std::int64_t kWorkOfTile = 1 << 20;  // multiply-adds, beyond which it is cut
+    constexpr std::int64_t kWide = 2048 / sizeof(T), kRowStep = 8, kFewTiles = 8;
     constexpr std::int64_t kShared = std::int64_t{8} << 20;  // bytes of a chunk
-    const std::int64_t most_columns = packed || m > kGemmRows ? kWide : kNarrow;
-    std::int64_t row_tiles = divided(m, kGemmRows);
-    std::int64_t column_tiles = divided(n, most_columns);
-    const auto is_large = [&] {
-      return rows * columns > kWorkOfTile / std::max<std::int64_t>(1, k);
-    };
+    std::int64_t row_tiles = divided(m, kGemmRows), column_tiles = divided(n, kWide);
     const auto divide = [&] {
-      rows = rounded(divided(m, row_tiles), kRowStep);
+      rows = std::min(m, rounded(divided(m, row_tiles), kRowStep));
       columns = rounded(divided(n, column_tiles), kGemmPanel<T>);
     };
-    if (row_tiles > 1 || column_tiles > 1 || is_large()) divide();
-    while (row_tiles * column_tiles < kFewTiles && is_large()) {
-      ++(rows > columns ? row_tiles : column_tiles);
+    divide();
+    while (row_tiles * column_tiles < kFewTiles &&
+           rows * columns > kWorkOfTile / std::max<std::int64_t>(1, k)) {
+      (rows > columns ? row_tiles : column_tiles) *= 2;
       divide();
     }
     if (rows >= m || packed || k == 0) return;
@@ -62,8 +62,9 @@ struct Tiling {
 };
 
 template <class T>
-Tiling<T> tiling_of(const GemmProblem<T>& p) {
-  return Tiling<T>(p.m, p.n, p.k, p.b.column == 1 && p.c.column == 1, p.packed_b != nullptr);
+Tiling<T> tiling_of(const GemmProblem<T>& p, int slots) {
+  const bool plain = p.c.column == 1 && (p.b.column == 1 || p.b.row == 1);
+  return Tiling<T>(p.m, p.n, p.k, plain, p.packed_b != nullptr, slots);
 }
 
 // Columns of c are vectors. Where there are few, and many rows, cᵀ = bᵀ aᵀ has longer ones.
@@ -87,7 +88,7 @@ template <class T>
 std::int64_t scratch_elements(std::int64_t m, std::int64_t n, std::int64_t k, int slots) {
   std::int64_t most = 0;
   for (const bool plain : {false, true}) {
-    const Tiling<T> tiling(m, n, k, plain, false);
+    const Tiling<T> tiling(m, n, k, plain, false, slots);
     most = std::max(most, tiling.chunk * k + tiling.slot * slots);
   }
   return most;
@@ -142,7 +143,7 @@ template <class T>
 void gemm(const GemmProblem<T>& problem, void* scratch, int slots) {
   if (problem.m == 0 || problem.n == 0) return;
   if (is_tall(problem)) return gemm(transposed(problem), scratch, slots);
-  const Tiling<T> tiling = tiling_of(problem);
+  const Tiling<T> tiling = tiling_of(problem, slots);
   T* memory = static_cast<T*>(scratch);
   if (tiling.chunk == 0) return run_tiles(problem, tiling, memory, slots);
   for (std::int64_t column = 0; column < problem.n; column += tiling.chunk) {

@@ -1,28 +1,30 @@
 // Matrix products in tiles.
 //
-// A tile of c (gemm.cc cuts them) is made in blocks of kGemmDepth along k. Of each block, a is
-// copied so that neighbouring rows do not fall into one set of the cache, and stays in the second
-// level; b lies in panels one virtual vector wide, so that the innermost loop reads it front to
-// back:
+// A tile of c (gemm.cc cuts them) is made in blocks of kGemmDepth along k. b lies in panels one
+// virtual vector wide, so that the innermost loop reads it front to back:
 //
 //                 columns                      panels
 //              ┌───────────┐                  ┌─┬─┬─┬─┬─┐
-//            k │     b     │  kGemmDepth at   │ │ │ │ │ │   1 to 3 panels stay in the first level
-//              └───────────┘  a time          └─┴─┴─┴─┴─┘   while all rows of a pass
+//            k │     b     │  kGemmDepth at   │ │ │ │ │ │   1 to 3 panels stay in the first or
+//              └───────────┘  a time          └─┴─┴─┴─┴─┘   second level for all rows of a tile
 //         k
 //      ┌─────┐ ┌───────────┐                  ┌───┐
 //      │  a  │ │     c     │  rows            │▒▒▒│  a tile of sums in registers: a is broadcast,
 //      └─────┘ └───────────┘                  └───┘  b are vectors
 //
-// Small operands are read where they are. Each element is Σ over the blocks of Σ over the block's
-// k, in the order of k and from zero: neither tiles nor copies nor instruction sets change a bit.
+// Rows of a are read where they are, the next ones being fetched while some are multiplied: a line
+// of them lasts for hundreds of instructions, so that even memory keeps up. What does not lie by
+// rows is copied, and b too, unless it is small. Each element is Σ over the blocks of Σ over the
+// block's k, in the order of k and from zero: neither tiles nor copies nor instruction sets change
+// a bit.
 //
 // The blocking is K. Goto's and R. van de Geijn's, "Anatomy of high-performance matrix
 // multiplication", ACM TOMS 34 (2008).
-#include <type_traits>
-
+#include "fovea/ops/kernels/carver.h"
+#include "fovea/ops/kernels/gemm_rows.h"
 #include "fovea/ops/kernels/isa.h"
-#include "fovea/ops/kernels/pack.h"
+#include "fovea/ops/kernels/multiply.h"
+#include "fovea/ops/kernels/transpose.h"
 
 namespace fovea::kernels::FOVEA_ISA_NAMESPACE {
 namespace {
@@ -44,33 +46,74 @@ struct Panels {
   std::int64_t row, panel;
 };
 
-// Blocks of a: rows that lie side by side, columns that do, and rows as they are copied, whose
-// distance the compiler knows. Element (m + r, k) is row(m)[offset(r) + k*step()].
+// Blocks of a, read by cursors that walk along k, kRows rows at once.
+//
+// Rows in memory: while some are read, the next ones are asked for, unless they are near.
 template <class T>
 struct Rows {
   const T* data;
   std::int64_t stride;
-  FOVEA_INLINE const T* row(std::int64_t m) const { return data + m * stride; }
-  FOVEA_INLINE std::int64_t offset(std::int64_t r) const { return r * stride; }
-  FOVEA_INLINE std::int64_t step() const { return 1; }
+  bool near;
+
+  FOVEA_INLINE bool is_near() const { return near; }
+
+  // One pointer for every three rows: the compiler would keep the distance to each row in a
+  // register, spill those to vector registers, and wait for them behind the products.
+  template <int kRows>
+  struct Cursor {
+    static constexpr int kGroup = 3, kGroups = (kRows + kGroup - 1) / kGroup;
+    const T* group[kGroups];
+    std::int64_t stride;
+
+    FOVEA_INLINE T at(int r) const { return group[r / kGroup][r % kGroup * stride]; }
+    FOVEA_INLINE void next() {
+#pragma GCC unroll 16
+      for (const T*& p : group) {
+        ++p;
+        asm("" : "+r"(p));
+      }
+    }
+    FOVEA_INLINE void prefetch_next() const {
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r)
+        __builtin_prefetch(group[r / kGroup] + (kRows + r % kGroup) * stride, 0, 2);
+    }
+  };
+
+  template <int kRows>
+  FOVEA_INLINE Cursor<kRows> cursor(std::int64_t m) const {
+    Cursor<kRows> c;
+    c.stride = stride;
+#pragma GCC unroll 16
+    for (int g = 0; g < Cursor<kRows>::kGroups; ++g)
+      c.group[g] = data + (m + g * c.kGroup) * stride;
+    return c;
+  }
 };
+
+// Panels of kRowsOfSums rows by columns, `panel` apart, whose columns are `column` apart.
 template <class T>
 struct Columns {
   const T* data;
-  std::int64_t stride;
-  FOVEA_INLINE const T* row(std::int64_t m) const { return data + m; }
-  FOVEA_INLINE std::int64_t offset(std::int64_t r) const { return r; }
-  FOVEA_INLINE std::int64_t step() const { return stride; }
-};
-template <class T>
-struct CopiedRows {
-  const T* data;
-  FOVEA_INLINE const T* row(std::int64_t m) const { return data + m * kGemmStride<T>; }
-  FOVEA_INLINE std::int64_t offset(std::int64_t r) const { return r * kGemmStride<T>; }
-  FOVEA_INLINE std::int64_t step() const { return 1; }
-};
+  std::int64_t panel, column;
 
-enum class Store { assign, add };
+  FOVEA_INLINE bool is_near() const { return true; }
+
+  template <int kRows>
+  struct Cursor {
+    const T* data;
+    std::int64_t column;
+
+    FOVEA_INLINE T at(int r) const { return data[r]; }
+    FOVEA_INLINE void next() { data += column; }
+    FOVEA_INLINE void prefetch_next() const {}
+  };
+
+  template <int kRows>
+  FOVEA_INLINE Cursor<kRows> cursor(std::int64_t m) const {
+    return {data + m / kRowsOfSums * panel + m % kRowsOfSums, column};
+  }
+};
 
 // Where sums go: rows of c, of which `columns` exist.
 template <class T>
@@ -93,26 +136,38 @@ template <int kRows, int kVectors, class T>
 }
 
 // sum[r][v] += Σ a(r, k) · b(k, v) over the next `steps` of k.
-template <int kRows, int kVectors, class T, class A>
-FOVEA_INLINE void accumulate(Vec<T> (&sum)[kRows][kVectors], std::int64_t steps, const A& a,
-                             const T*& from_a, const Panels<T>& b, const T*& from_b) {
-  const std::int64_t panel = b.panel, b_row = b.row, a_step = a.step();
-  for (; steps > 0; --steps, from_a += a_step, from_b += b_row) {
+template <int kRows, int kVectors, class T, class Cursor>
+FOVEA_INLINE void accumulate(Vec<T> (&sum)[kRows][kVectors], std::int64_t steps, Cursor& a,
+                             const Panels<T>& b, const T*& from_b) {
+  const std::int64_t panel = b.panel, b_row = b.row;
+  for (; steps > 0; --steps, a.next(), from_b += b_row) {
     Vec<T> vectors[kVectors];
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) vectors[v] = load(from_b + v * panel);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
-      const Register<T> factor = in_register(broadcast_register(from_a[a.offset(r)]));
+      const Register<T> factor = in_register(broadcast_register(a.at(r)));
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) sum[r][v] = fma(factor, vectors[v], sum[r][v]);
     }
   }
 }
 
+// How a block of k is walked: some at a time, before which rows of a are asked for, and where
+// lines of c are: shortly before they are needed; earlier, b would push them out again.
+struct Walk {
+  std::int64_t depth, step, ask;
+
+  Walk(std::int64_t whole, std::int64_t lanes, bool near) : depth(whole) {
+    constexpr std::int64_t kLast = 64;
+    step = near ? kLast : lanes;
+    ask = depth > kLast ? (depth - kLast) / step * step : 0;
+  }
+};
+
 // c(m…, 0…) = (or +=) Σ_k a(m, k) · b(k) for kRows rows and kVectors vectors.
 template <int kRows, int kVectors, class T, class A>
-FOVEA_INLINE void product_tile(std::int64_t m, std::int64_t depth, const A& a, const Panels<T>& b,
+FOVEA_INLINE void product_tile(std::int64_t m, const Walk& walk, const A& a, const Panels<T>& b,
                                const Target<T>& to) {
   Vec<T> sum[kRows][kVectors];
 #pragma GCC unroll 16
@@ -120,43 +175,39 @@ FOVEA_INLINE void product_tile(std::int64_t m, std::int64_t depth, const A& a, c
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) sum[r][v] = broadcast(T(0));
   }
-  // Lines of c are asked for shortly before they are needed: earlier, b would push them out again.
-  constexpr std::int64_t kLast = 64;
-  const std::int64_t first = depth > kLast ? depth - kLast : 0;
-  const T *from_a = a.row(m), *from_b = b.data;
-  accumulate(sum, first, a, from_a, b, from_b);
-  T* out = to.c.data + m * to.c.row;
+  const VectorRows<T> out{to.c.data + m * to.c.row, to.c.row};
+  auto from_a = a.template cursor<kRows>(m);
+  const T* from_b = b.data;
+  for (std::int64_t k = 0; k < walk.depth; k += walk.step) {
+    if (!a.is_near()) from_a.prefetch_next();
+    if (k == walk.ask) {
+      const T* row = out.data;
 #pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) {
+      for (int r = 0; r < kRows; ++r, row = next_row(row, out.stride)) {
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) __builtin_prefetch(out + r * to.c.row + v * kLanes<T>, 1);
+        for (int v = 0; v < kVectors; ++v) __builtin_prefetch(row + v * kLanes<T>, 1);
+      }
+    }
+    accumulate(sum, smaller(walk.step, walk.depth - k), from_a, b, from_b);
   }
-  accumulate(sum, depth - first, a, from_a, b, from_b);
   if (to.c.column != 1 || to.columns < kVectors * kLanes<T>) {
     T sums[kRows * kVectors * kLanes<T>];
 #pragma GCC unroll 64
     for (int i = 0; i < kRows * kVectors; ++i)
       store(sums + i * kLanes<T>, sum[i / kVectors][i % kVectors]);
-    return put_some<kRows, kVectors>(sums, out, to.c.row, to.c.column,
+    return put_some<kRows, kVectors>(sums, out.data, to.c.row, to.c.column,
                                      smaller(to.columns, kVectors * kLanes<T>), to.mode);
   }
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r, out += to.c.row) {
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
-      const Vec<T>& x = sum[r][v];
-      store(out + v * kLanes<T>, to.mode == Store::add ? load(out + v * kLanes<T>) + x : x);
-    }
-  }
+  StoreRows<T>{out, to.mode}.put(0, sum);
 }
 
 // Rows [m, rows) in tiles of kRows, the rest in smaller ones.
 template <int kRows, int kVectors, class T, class A>
-FOVEA_INLINE void product_rows(std::int64_t m, std::int64_t rows, std::int64_t depth, const A& a,
+FOVEA_INLINE void product_rows(std::int64_t m, std::int64_t rows, const Walk& walk, const A& a,
                                const Panels<T>& b, const Target<T>& to) {
-  for (; m + kRows <= rows; m += kRows) product_tile<kRows, kVectors, T>(m, depth, a, b, to);
+  for (; m + kRows <= rows; m += kRows) product_tile<kRows, kVectors, T>(m, walk, a, b, to);
   if constexpr (kRows > 1) {
-    if (m < rows) product_rows<(kRows + 1) / 2, kVectors, T>(m, rows, depth, a, b, to);
+    if (m < rows) product_rows<(kRows + 1) / 2, kVectors, T>(m, rows, walk, a, b, to);
   }
 }
 
@@ -165,16 +216,17 @@ FOVEA_INLINE void product_rows(std::int64_t m, std::int64_t rows, std::int64_t d
 template <class T, class A>
 [[gnu::noinline]] void product(std::int64_t rows, std::int64_t depth, const A& a, Panels<T> b,
                                Target<T> to) {
+  const Walk walk(depth, kLanes<T>, a.is_near());
   while (to.columns > 0) {
     const std::int64_t left = (to.columns + kLanes<T> - 1) / kLanes<T>;
     std::int64_t vectors = kVectorsOfSums;
     if (left < vectors || left == vectors + 1) vectors = left < 2 || vectors < 3 ? 1 : 2;
     if (vectors == kVectorsOfSums) {
-      product_rows<kRowsOfSums, kVectorsOfSums, T>(0, rows, depth, a, b, to);
+      product_rows<kRowsOfSums, kVectorsOfSums, T>(0, rows, walk, a, b, to);
     } else if (vectors == 2) {
-      product_rows < kRowsOfSums, kVectorsOfSums<3 ? 1 : 2, T>(0, rows, depth, a, b, to);
+      product_rows < kRowsOfSums, kVectorsOfSums<3 ? 1 : 2, T>(0, rows, walk, a, b, to);
     } else {
-      product_rows<kRowsOfSums, 1, T>(0, rows, depth, a, b, to);
+      product_rows<kRowsOfSums, 1, T>(0, rows, walk, a, b, to);
     }
     b.data += vectors * b.panel;
     to.c.data += vectors * kLanes<T> * to.c.column;
@@ -187,24 +239,73 @@ MatrixView<const T> at(const MatrixView<const T>& x, std::int64_t i, std::int64_
   return {x.data + i * x.row + j * x.column, x.row, x.column};
 }
 
+// Panels of b, `columns` wide in all: missing columns of the last one are zero.
 template <class T>
 void pack_panels(const MatrixView<const T>& b, std::int64_t depth, std::int64_t columns, T* to) {
-  for (std::int64_t j = 0; j < columns; j += kGemmPanel<T>, to += depth * kGemmPanel<T>) {
-    const std::int64_t width = smaller(kGemmPanel<T>, columns - j);
+  constexpr std::int64_t kPanel = kGemmPanel<T>, kTogether = 4, kAhead = 8;
+  const std::int64_t panel = depth * kPanel;
+  std::int64_t j = 0;
+  // Rows of a few panels at once, while later ones are fetched.
+  if (b.column == 1) {
+    for (; j + kPanel <= columns;) {
+      const std::int64_t width = smaller(kTogether, (columns - j) / kPanel) * kPanel;
+      const T* from = b.data + j;
+      for (std::int64_t i = 0; i < depth; ++i, from += b.row, to += kPanel) {
+        for (std::int64_t l = 0; l < width; l += kPanel) {
+          __builtin_prefetch(from + kAhead * b.row + l);
+          store(to + l * depth, load(from + l));
+        }
+      }
+      to += panel * (width / kPanel - 1);
+      j += width;
+    }
+  }
+  for (; j < columns; j += kPanel, to += panel) {
+    const std::int64_t width = smaller(kPanel, columns - j);
     const MatrixView<const T> from = at(b, 0, j);
-    pack(from.data, from.row, from.column, depth, width, to, kGemmPanel<T>);
-    for (std::int64_t i = 0; width < kGemmPanel<T> && i < depth; ++i) {
-      for (std::int64_t l = width; l < kGemmPanel<T>; ++l) to[i * kGemmPanel<T> + l] = T(0);
+    if (b.row == 1) {
+      transpose(from.data, from.column, width, depth, to, kPanel);
+    } else {
+      for (std::int64_t i = 0; i < depth; ++i) {
+        for (std::int64_t l = 0; l < width; ++l)
+          to[i * kPanel + l] = from.data[i * from.row + l * from.column];
+      }
+    }
+    for (std::int64_t i = 0; width < kPanel && i < depth; ++i) {
+      for (std::int64_t l = width; l < kPanel; ++l) to[i * kPanel + l] = T(0);
     }
   }
 }
 
-// Whether rows so far apart can be read where they are: the whole is small.
+// A block of a as it is copied: no two panels fall into one set of the cache.
 template <class T>
-bool is_near(std::int64_t rows, std::int64_t stride) {
-  constexpr std::int64_t kBytes = 32768;
-  return stride >= 0 && rows * stride * static_cast<std::int64_t>(sizeof(T)) <= kBytes;
+constexpr std::int64_t kColumnsPanel = kGemmDepth* kRowsOfSums + kGemmPanel<T>;
+
+template <class T>
+void pack_columns(const MatrixView<const T>& a, std::int64_t rows, std::int64_t depth, T* to) {
+  const std::int64_t whole = rows / kRowsOfSums * kRowsOfSums;
+  for (std::int64_t k = 0; k < depth; ++k) {
+    const T* from = a.data + k * a.column;
+    T* out = to + k * kRowsOfSums;
+    std::int64_t m = 0;
+    if (a.row == 1) {
+      for (; m < whole; m += kRowsOfSums, out += kColumnsPanel<T>)
+        __builtin_memcpy(out, from + m, kRowsOfSums * sizeof(T));
+    }
+    for (; m < rows; m += kRowsOfSums, out += kColumnsPanel<T>) {
+      for (std::int64_t r = 0; r < kRowsOfSums && m + r < rows; ++r) out[r] = from[(m + r) * a.row];
+    }
+  }
 }
+
+// Whether rows so far apart lie within so many bytes.
+template <class T>
+bool is_near(std::int64_t rows, std::int64_t stride, std::int64_t bytes) {
+  return stride >= 0 && rows * stride * static_cast<std::int64_t>(sizeof(T)) <= bytes;
+}
+
+// What caches of the first and second level hold beside other things.
+constexpr std::int64_t kFirstLevel = 32768, kSecondLevel = 131072;
 
 template <class T>
 Panels<T> panels_of(const GemmProblem<T>& p, const GemmTile& t, std::int64_t k, std::int64_t depth,
@@ -215,7 +316,7 @@ Panels<T> panels_of(const GemmProblem<T>& p, const GemmTile& t, std::int64_t k, 
   }
   const MatrixView<const T> block = at(p.b, k, t.column);
   const bool whole = block.column == 1 && t.columns % kLanes<T> == 0;
-  if (whole && (is_near<T>(depth, block.row) || t.rows < kRowsOfSums)) {
+  if (whole && (is_near<T>(depth, block.row, kFirstLevel) || t.rows < kRowsOfSums)) {
     return {block.data, block.row, kGemmPanel<T>};
   }
   pack_panels(block, depth, t.columns, copy);
@@ -225,7 +326,7 @@ Panels<T> panels_of(const GemmProblem<T>& p, const GemmTile& t, std::int64_t k, 
 template <class T>
 void gemm_tile(const GemmProblem<T>& p, const GemmTile& t, void* memory) {
   Carver carver(memory);
-  T* a_copy = carver.take<T>(kGemmRows * kGemmStride<T>);
+  T* a_copy = carver.take<T>(kGemmCopy);
   T* b_copy = carver.take<T>(0);
   for (std::int64_t k = 0; k == 0 || k < p.k; k += kGemmDepth) {
     const std::int64_t depth = smaller(kGemmDepth, p.k - k);
@@ -234,62 +335,34 @@ void gemm_tile(const GemmProblem<T>& p, const GemmTile& t, void* memory) {
                        k == 0 ? Store::assign : Store::add};
     const Panels<T> b = panels_of(p, t, k, depth, b_copy);
     const MatrixView<const T> a = at(p.a, t.row, k);
-    if (a.column == 1 && is_near<T>(t.rows, a.row)) {
-      product<T>(t.rows, depth, Rows<T>{a.data, a.row}, b, to);
-    } else if (a.row == 1 && is_near<T>(depth, a.column)) {
-      product<T>(t.rows, depth, Columns<T>{a.data, a.column}, b, to);
+    if (a.column == 1) {
+      product<T>(t.rows, depth, Rows<T>{a.data, a.row, is_near<T>(t.rows, a.row, kSecondLevel)}, b,
+                 to);
+    } else if (a.row == 1 && is_near<T>(depth, a.column, kFirstLevel)) {
+      product<T>(t.rows, depth, Columns<T>{a.data, kRowsOfSums, a.column}, b, to);
     } else {
-      pack(a.data, a.row, a.column, t.rows, depth, a_copy, kGemmStride<T>);
-      product<T>(t.rows, depth, CopiedRows<T>{a_copy}, b, to);
+      pack_columns(a, t.rows, depth, a_copy);
+      product<T>(t.rows, depth, Columns<T>{a_copy, kColumnsPanel<T>, kRowsOfSums}, b, to);
     }
   }
   if (p.epilogue.run) p.epilogue.run(p.epilogue.self, t.row, t.rows, t.column, t.columns);
-}
-
-// sums[j] += Σ a(k) · b(k, j) over kStep of k, for whole vectors of columns.
-template <int kStep, class T>
-FOVEA_INLINE void add_rows_of_b(const T* a, std::int64_t a_step, const T* b, std::int64_t b_row,
-                                std::int64_t columns, T* sums) {
-  Register<T> factors[kStep];
-#pragma GCC unroll 16
-  for (int i = 0; i < kStep; ++i) factors[i] = in_register(broadcast_register(a[i * a_step]));
-  for (std::int64_t j = 0; j < columns; j += kLanes<T>) {
-    Vec<T> sum = load(sums + j);
-#pragma GCC unroll 16
-    for (int i = 0; i < kStep; ++i) sum = fma(factors[i], load(b + i * b_row + j), sum);
-    store(sums + j, sum);
-  }
-}
-
-// One row of c, in whole vectors: b is read once, row by row, as memory likes it.
-template <class T>
-void row_product(const GemmProblem<T>& p, std::int64_t row, std::int64_t column,
-                 std::int64_t columns, T* sums) {
-  constexpr int kStep = 8;
-  for (std::int64_t k = 0; k == 0 || k < p.k; k += kGemmDepth) {
-    const std::int64_t end = smaller(k + kGemmDepth, p.k);
-    for (std::int64_t j = 0; j < columns; j += kLanes<T>) store(sums + j, broadcast(T(0)));
-    std::int64_t i = k;
-    const auto step = [&](auto count) {
-      for (; i + count() <= end; i += count()) {
-        add_rows_of_b<count()>(at(p.a, row, i).data, p.a.column, at(p.b, i, column).data, p.b.row,
-                               columns, sums);
-      }
-    };
-    step(std::integral_constant<int, kStep>());
-    step(std::integral_constant<int, 1>());
-    T* out = p.c.data + row * p.c.row + column;
-    for (std::int64_t j = 0; j < columns; j += kLanes<T>)
-      store(out + j, k == 0 ? load(sums + j) : load(out + j) + load(sums + j));
-  }
 }
 
 // Few rows of c: those columns of them that make whole vectors, then the rest as a tile.
 template <class T>
 void gemm_rows(const GemmProblem<T>& p, const GemmTile& t, void* memory) {
   const std::int64_t whole = t.columns / kLanes<T> * kLanes<T>;
-  for (std::int64_t i = t.row; i < t.row + t.rows; ++i)
-    row_product(p, i, t.column, whole, static_cast<T*>(memory));
+  Carver carver(memory);
+  T* sums = carver.take<T>(t.rows * whole);
+  if (p.b.column == 1) {
+    FewRows<T>{p, t.row, t.rows, t.column, whole, sums}.times_rows();
+  } else {
+    T* square = carver.take<T>(kSquare<T> * kSquare<T>);
+    for (std::int64_t j = 0; j < whole; j += kSquare<T>) {
+      FewRows<T>{p, t.row, t.rows, t.column + j, smaller(kSquare<T>, whole - j), sums}
+          .times_columns(square);
+    }
+  }
   GemmProblem<T> rest = p;
   rest.epilogue = {};
   if (whole < t.columns)

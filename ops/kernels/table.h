@@ -67,14 +67,12 @@ struct BiasTask {
   std::int64_t queries_begin, queries_end, keys_begin, keys_end;
 };
 
-/// Matrix products: rows of a tile of c at most, depth of a block of k, columns of a panel of b (a
-/// virtual vector), and elements between rows of a copied block of a: no two of eight rows fall
-/// into one set of a cache.
-inline constexpr std::int64_t kGemmRows = 240, kGemmDepth = 256;
+/// Matrix products: rows of a tile of c at most, depth of a block of k, elements for a copied block
+/// of a, columns of a panel of b (a virtual vector).
+inline constexpr std::int64_t kGemmRows = 128, kGemmDepth = 256,
+                              kGemmCopy = kGemmRows * (kGemmDepth + 16), kGemmFewRows = 6;
 template <class T>
 inline constexpr std::int64_t kGemmPanel = 64 / static_cast<std::int64_t>(sizeof(T));
-template <class T>
-inline constexpr std::int64_t kGemmStride = kGemmDepth + kGemmPanel<T>;
 
 struct GemmTile {
   std::int64_t row, rows, column, columns;
@@ -113,10 +111,10 @@ struct Loops {
   void (*attention_bias)(const AttentionProblem<T>&, const AttentionGradient<T>&, const BiasTask&,
                          void* scratch) = nullptr;
 
-  /// One tile, whose column is a multiple of kGemmPanel. Scratch: kGemmRows × kGemmStride elements
-  /// for a and, unless b is packed, kGemmDepth × the tile's columns in whole panels.
+  /// One tile, whose column is a multiple of kGemmPanel. Scratch: kGemmCopy elements for a and,
+  /// unless b is packed, kGemmDepth × the tile's columns in whole panels.
   void (*gemm_tile)(const GemmProblem<T>&, const GemmTile&, void* scratch) = nullptr;
-  /// The same for few rows, of c and b by rows, in the same scratch.
+  /// The same for at most kGemmFewRows rows; c lies by rows, b by rows or columns.
   void (*gemm_rows)(const GemmProblem<T>&, const GemmTile&, void* scratch) = nullptr;
   /// Packs columns [column, column + columns) of b, `column` a multiple of kGemmPanel.
   void (*gemm_pack_b)(const GemmProblem<T>&, std::int64_t column, std::int64_t columns,

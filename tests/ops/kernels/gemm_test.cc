@@ -119,11 +119,46 @@ struct Marks {
   }
 };
 
+// The same elements in another layout.
+template <class T>
+Matrix<T> laid_out(const Matrix<T>& from, std::int64_t rows, std::int64_t columns,
+                   unsigned long layout, std::mt19937& random) {
+  Matrix<T> to(rows, columns, layout, random);
+  for (std::int64_t i = 0; i < rows; ++i) {
+    for (std::int64_t j = 0; j < columns; ++j)
+      to.at(i, j) = from.values[static_cast<std::size_t>(i * from.row + j * from.column)];
+  }
+  return to;
+}
+
+// With b packed and not, the epilogue adds one to each element of `expected`.
+template <class T>
+void check_epilogue(GemmProblem<T> problem, Matrix<T>& c, const std::vector<T>& expected) {
+  const std::int64_t m = problem.m, n = problem.n;
+  Scratch packed(gemm_packed_bytes<T>(n, problem.k));
+  gemm_pack_b(problem, static_cast<T*>(packed.data()));
+  for (const bool use_packed : {false, true}) {
+    Marks<T> marks{c.view(), std::vector<int>(static_cast<std::size_t>(m * n)), n};
+    problem.packed_b = use_packed ? static_cast<const T*>(packed.data()) : nullptr;
+    problem.epilogue = marks.epilogue();
+    Scratch scratch(gemm_scratch(problem, num_threads()));
+    gemm(problem, scratch.data(), num_threads());
+    CHECK(std::all_of(marks.counts.begin(), marks.counts.end(), [](int x) { return x == 1; }));
+    bool same = true;
+    for (std::int64_t i = 0; i < m * n; ++i) {
+      const auto at = static_cast<std::size_t>(i / n * c.row + i % n * c.column);
+      same = same && c.values[at] == expected[at] + T(1);
+    }
+    CHECK(same);
+  }
+}
+
 // The shapes cross every way in which products are cut: few rows, few columns, one tile, several,
-// b packed for all of them, and in parts.
+// b packed for all of them, and in parts. The layouts cross every way in which operands are read.
 TEST_CASE_TEMPLATE(
-    "gemm gives the same bits with b packed, and calls the epilogue for each element once", T,
-    float, double) {
+    "gemm gives the same bits for any layout, with b packed, and calls the epilogue for each "
+    "element once",
+    T, float, double) {
   struct Extents {
     std::int64_t m, n, k;
   };
@@ -131,41 +166,36 @@ TEST_CASE_TEMPLATE(
   for (const auto& [m, n, k] : std::vector<Extents>{{1, 1, 3},
                                                     {1, 700, 300},
                                                     {5, 4500, 9},
+                                                    {6, 333, 700},
                                                     {300, 3, 70},
                                                     {64, 64, 64},
                                                     {100, 130, 600},
-                                                    {500, 600, 257},
-                                                    {250, 1100, 2100},
+                                                    {260, 530, 257},
+                                                    {130, 1100, 2100},
+                                                    {130, 300, 3600},
                                                     {7, 40, 0}}) {
     CAPTURE(m);
     CAPTURE(n);
     CAPTURE(k);
-    const Matrix<T> a(m, k, 0, random), b(k, n, random() % 3, random);
+    std::vector<Matrix<T>> as{{m, k, 0, random}}, bs{{k, n, 1, random}};
+    for (const unsigned long layout : {1, 2}) {
+      as.push_back(laid_out(as[0], m, k, layout, random));
+      bs.push_back(laid_out(bs[0], k, n, (layout + 1) % 3, random));
+    }
     Matrix<T> c(m, n, 0, random);
     std::optional<std::vector<T>> first;
     for_each_isa([&](Isa isa) {
       if (!fuses(isa) && m * n * k > 1'000'000) return;  // slow, and no other code
-      run(m, n, k, a, b, c);
-      const std::vector<T> expected = c.values;
-      GemmProblem<T> problem{m, n, k, a.view(), b.view(), c.view()};
-      Scratch packed(gemm_packed_bytes<T>(n, k));
-      gemm_pack_b(problem, static_cast<T*>(packed.data()));
-      for (const bool use_packed : {false, true}) {
-        Marks<T> marks{c.view(), std::vector<int>(static_cast<std::size_t>(m * n)), n};
-        problem.packed_b = use_packed ? static_cast<const T*>(packed.data()) : nullptr;
-        problem.epilogue = marks.epilogue();
-        Scratch scratch(gemm_scratch(problem, num_threads()));
-        gemm(problem, scratch.data(), num_threads());
-        CHECK(std::all_of(marks.counts.begin(), marks.counts.end(), [](int x) { return x == 1; }));
-        bool same = true;
-        for (std::int64_t i = 0; i < m * n; ++i) {
-          const auto at = static_cast<std::size_t>(i / n * c.row + i % n * c.column);
-          same = same && c.values[at] == expected[at] + T(1);
-        }
-        CHECK(same);
+      std::optional<std::vector<T>> expected;
+      for (std::size_t layout = 0; layout < as.size(); ++layout) {
+        const Matrix<T>&a = as[layout], &b = bs[layout];
+        run(m, n, k, a, b, c);
+        if (expected) CHECK(same_bits(*expected, c.values));
+        expected = c.values;
+        check_epilogue<T>({m, n, k, a.view(), b.view(), c.view()}, c, *expected);
       }
       if (!fuses(isa)) return;
-      if (first) CHECK(same_bits(*first, expected));
+      if (first) CHECK(same_bits(*first, *expected));
       first = expected;
     });
   }
