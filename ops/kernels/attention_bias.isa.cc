@@ -9,7 +9,7 @@ struct BiasScratch {
   T *q, *dy, *lse, *delta;  // one packed panel
   T *q_rows, *dy_rows;
   T *p, *ds;     // [keys][panel]
-  double* sums;  // [queries of the cell][keys of the cell], 1 for an axis broadcast
+  double* sums;  // [keys of the cell][panel]; 1 key, 1 lane for an axis broadcast
   std::size_t bytes;
 
   BiasScratch(const AttentionProblem<T>& problem, void* memory) {
@@ -41,12 +41,11 @@ class BiasCell {
         scratch_(p, memory),
         by_query_(g.dbias.row != 0),
         by_key_(g.dbias.column != 0),
-        columns_(by_key_ ? task.keys_end - task.keys_begin : 1) {}
+        keys_(by_key_ ? task.keys_end - task.keys_begin : 1),
+        lanes_(by_query_ ? kPanel<T> : 1) {}
 
   void run() {
-    const std::int64_t rows =
-        by_query_ ? smaller(kPanel<T>, task_.queries_end - task_.queries_begin) : 1;
-    for (std::int64_t i = 0; i < rows * columns_; ++i) scratch_.sums[i] = 0;
+    fill_zero(scratch_.sums, keys_ * lanes_);
     for (std::int64_t b = task_.batch_begin; b < task_.batch_end; ++b) {
       for (std::int64_t h = task_.heads_begin; h < task_.heads_end; ++h) {
         for (std::int64_t i = task_.queries_begin; i < task_.queries_end; i += kPanel<T>)
@@ -56,12 +55,10 @@ class BiasCell {
     T* out = g_.dbias.data + task_.batch_begin * g_.dbias.batch +
              task_.heads_begin * g_.dbias.head + task_.queries_begin * g_.dbias.row +
              task_.keys_begin * g_.dbias.column;
-    for (std::int64_t i = 0; i < rows; ++i) {
-      for (std::int64_t j = 0; j < columns_; ++j) {
-        out[i * g_.dbias.row + j * g_.dbias.column] =
-            static_cast<T>(scratch_.sums[i * columns_ + j]);
-      }
-    }
+    const std::int64_t queries =
+        by_query_ ? smaller(kPanel<T>, task_.queries_end - task_.queries_begin) : 1;
+    for (std::int64_t j = 0; j < keys_; j += kBackwardKeys)
+      store_sums(j, smaller(kBackwardKeys, keys_ - j), queries, out + j * g_.dbias.column);
   }
 
  private:
@@ -92,13 +89,27 @@ class BiasCell {
     }
   }
 
+  // Keys [first, first + count) of the sums, rounded to T and by rows.
+  void store_sums(std::int64_t first, std::int64_t count, std::int64_t queries, T* out) {
+    T* rounded = scratch_.p;
+    for (std::int64_t i = 0; i < count * lanes_; ++i)
+      rounded[i] = static_cast<T>(scratch_.sums[first * lanes_ + i]);
+    if (by_query_ && by_key_ && g_.dbias.column == 1) {
+      transpose(rounded, lanes_, count, queries, out, g_.dbias.row);
+      return;
+    }
+    for (std::int64_t i = 0; i < queries; ++i) {
+      for (std::int64_t j = 0; j < count; ++j)
+        out[i * g_.dbias.row + j * g_.dbias.column] = rounded[j * lanes_ + i];
+    }
+  }
+
   void add_tile(const ScoreTile<T>& t) {
     for (std::int64_t j = 0; j < t.keys; ++j) {
       const T* ds = scratch_.ds + j * t.stride;
-      double* sums = scratch_.sums + (by_key_ ? t.first_key - task_.keys_begin + j : 0);
+      double* sums = scratch_.sums + (by_key_ ? t.first_key - task_.keys_begin + j : 0) * lanes_;
       if (by_query_) {
-        for (std::int64_t i = 0; i < t.queries; ++i)
-          sums[i * columns_] += static_cast<double>(ds[i]);
+        for (std::int64_t i = 0; i < kPanel<T>; ++i) sums[i] += static_cast<double>(ds[i]);
       } else {
         double sum = 0;
         for (std::int64_t i = 0; i < t.queries; ++i) sum += static_cast<double>(ds[i]);
@@ -112,7 +123,7 @@ class BiasCell {
   const BiasTask& task_;
   const BiasScratch<T> scratch_;
   const bool by_query_, by_key_;
-  const std::int64_t columns_;
+  const std::int64_t keys_, lanes_;
 };
 
 template <class T>
