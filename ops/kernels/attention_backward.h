@@ -179,18 +179,35 @@ struct StoreScoreGradients {
   }
 };
 
-// P of a tile, and dS at the tile's stride unless it is null.
+// P of a tile, and dS at the tile's stride unless it is null; exact zeros where a vector of queries
+// sees nothing.
 template <class T>
 void tile_gradients(const ScoreStage<T>& scores, const ScoreTile<T>& tile,
                     const QueryPanel<T>& panel, RowMajor<T> k, std::int64_t dim, RowMajor<T> v,
                     std::int64_t value_dim, T* tanh_tile, T* ds) {
-  constexpr int kVectors = kPanelVectors<T>;
-  multiply_scores<T>(scores, tile, dim, k, panel.q, {}, tanh_tile,
-                     StoreProbabilities<T, false>{{tile.s, tile.stride}, panel.lse},
-                     StoreProbabilities<T, true>{{tile.s, tile.stride}, panel.lse});
-  if (ds == nullptr) return;
-  multiply_into<T>(StoreScoreGradients<T>{{ds, tile.stride}, tile.s, panel.delta}, tile.keys,
-                   kVectors, value_dim, v, {panel.dy, kPanel<T>});
+  const VectorSplit parts = split_of(scores.visibility(), tile);
+  each_part<T>(tile, parts, [&](const ScoreTile<T>& part) {
+    const std::int64_t lane = part.first_query - tile.first_query, at = part.s - tile.s;
+    RowMajor<T> keys = k, values = v;
+    keys.skip(part.first_key - tile.first_key);
+    values.skip(part.first_key - tile.first_key);
+    multiply_scores<T>(scores, part, dim, keys, {panel.q + lane, kPanel<T>}, {},
+                       tanh_tile ? tanh_tile + at : nullptr,
+                       StoreProbabilities<T, false>{{part.s, part.stride}, panel.lse + lane},
+                       StoreProbabilities<T, true>{{part.s, part.stride}, panel.lse + lane});
+    if (ds == nullptr) return;
+    multiply_into<T>(StoreScoreGradients<T>{{ds + at, part.stride}, part.s, panel.delta + lane},
+                     part.keys, part.width / kLanes<T>, value_dim, values,
+                     {panel.dy + lane, kPanel<T>});
+  });
+  const auto clear = [&](std::int64_t j, std::int64_t end, std::int64_t lane) {
+    for (std::int64_t at = j * tile.stride + lane; j < end; ++j, at += tile.stride) {
+      store(tile.s + at, broadcast(T(0)));
+      if (ds) store(ds + at, broadcast(T(0)));
+    }
+  };
+  clear(0, parts.left, kLanes<T>);
+  clear(parts.right, tile.keys, 0);
 }
 
 // Through s' = softcap · tanh(s / softcap): dS = dS' ∘ (1 − tanh²).

@@ -189,10 +189,15 @@ class BackwardRange {
     if (!wanted) return;
     if (scores.capped()) uncap_gradients(tile, tanh_tile, ds);
     if (!g_.dq.data) return;
-    multiply<T>(p_.dim, kPanelVectors<T>, tile.keys, ColumnMajor<T>{k.data, k.stride},
-                {ds, tile.stride}, {scratch_.dq + index * kPanel<T> * p_.dim, kPanel<T>},
-                started_[index] ? Store::add : Store::assign);
-    started_[index] = true;
+    T* dq = scratch_.dq + index * kPanel<T> * p_.dim;
+    each_part<T>(tile, split_of(scores.visibility(), tile), [&](const ScoreTile<T>& part) {
+      const T* keys = k.data + (part.first_key - tile.first_key) * k.stride;
+      multiply<T>(p_.dim, part.width / kLanes<T>, part.keys, ColumnMajor<T>{keys, k.stride},
+                  {ds + (part.s - tile.s), part.stride},
+                  {dq + (part.first_query - tile.first_query), kPanel<T>},
+                  started_[index] ? Store::add : Store::assign);
+      started_[index] = true;
+    });
   }
 
   // out[j] += Σ_i weights(j, i) · rows[i]

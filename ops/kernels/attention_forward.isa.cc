@@ -15,11 +15,12 @@
 // K and V is broadcast, element by element, without packing. For each block of keys that somebody
 // sees:
 //
-//     1. Sᵀ = K Qᵀ; each lane's extremes are noted while the tile is in registers
-//     2. softcap, bias, mask, edges, where there are any (attention_stage.h)
-//     3. the reference of a lane, near its maximum, moves if a score stands far above it
-//     4. P = exp(S − reference), sum += P
-//     5. Yᵀ += Vᵀ Pᵀ
+//     1. Sᵀ = K Qᵀ; while a tile is in registers: softcap, bias, mask and edges, where there are
+//     any
+//        (attention_stage.h), and each lane's extremes are noted
+//     2. the reference of a lane, near its maximum, moves if a score stands far above it
+//     3. P = exp(S − reference), sum += P
+//     4. Yᵀ += Vᵀ Pᵀ
 //
 // In the end Y /= sum, lse = reference + log sum, and Yᵀ is transposed back.
 #include "fovea/ops/kernels/attention_stage.h"
@@ -113,43 +114,51 @@ class ForwardPanel {
   static constexpr std::int64_t kWidth = kVectors * kLanes<T>;
 
   void block(const ScoreTile<T>& tile) {
+    const VectorSplit parts = split_of(scores_.visibility(), tile);
     fill(highest_, -kInfinity<T>);
-    multiply_keys(tile);
+    each_part<T>(tile, parts, [&](const ScoreTile<T>& part) { multiply_keys(part); });
     raise_reference();
-    exponentials(tile);
-    multiply_values(tile);
-    started_ = true;
+    exponentials(tile, parts);
+    each_part<T>(tile, parts, [&](const ScoreTile<T>& part) {
+      multiply_values(part);
+      started_ = true;
+    });
   }
+
+  std::int64_t lane_of(const ScoreTile<T>& part) const { return part.first_query - first_query_; }
 
   // Sᵀ = K Qᵀ, through the stage
   void multiply_keys(const ScoreTile<T>& tile) {
     const T* k = k_ + tile.first_key * p_.k.row;
-    const auto part = [&](std::int64_t j, std::int64_t count, RowMajor<T> rows) {
+    const std::int64_t lane = lane_of(tile);
+    const auto piece = [&](std::int64_t j, std::int64_t count, RowMajor<T> rows) {
       const ScoreTile<T> keys = tile.keys_from(j, count);
-      multiply_scores<T>(scores_, keys, p_.dim, rows, scratch_.q, {lowest_, overflow_}, nullptr,
-                         StoreAndTrack<T>{{keys.s, kWidth}, lowest_, highest_},
-                         StoreAndTrack<T>{{keys.s, kWidth}, nullptr, highest_});
+      multiply_scores<T>(scores_, keys, p_.dim, rows, {scratch_.q + lane, kWidth},
+                         {lowest_ + lane, overflow_ + lane}, nullptr,
+                         StoreAndTrack<T>{{keys.s, kWidth}, lowest_ + lane, highest_ + lane},
+                         StoreAndTrack<T>{{keys.s, kWidth}, nullptr, highest_ + lane});
     };
-    if constexpr (!kCareful) return part(0, tile.keys, {k, p_.k.row});
+    if constexpr (!kCareful) return piece(0, tile.keys, {k, p_.k.row});
     for (std::int64_t j = 0; j < tile.keys; j += kCopyRows) {
       const std::int64_t count = smaller(kCopyRows, tile.keys - j);
       copy_finite(k + j * p_.k.row, p_.k.row, count, p_.dim, scratch_.finite);
-      part(j, count, {scratch_.finite, p_.dim});
+      piece(j, count, {scratch_.finite, p_.dim});
     }
   }
 
-  // Yᵀ += Vᵀ Pᵀ, which the first block assigns.
+  // Yᵀ += Vᵀ Pᵀ, which the first one assigns.
   void multiply_values(const ScoreTile<T>& tile) {
     const T* v = v_ + tile.first_key * p_.v.row;
-    const auto part = [&](std::int64_t d, std::int64_t count, ColumnMajor<T> columns) {
-      multiply<T>(count, kVectors, tile.keys, columns, {tile.s, kWidth},
-                  {scratch_.y + d * kWidth, kWidth}, started_ ? Store::add : Store::assign);
+    T* y = scratch_.y + lane_of(tile);
+    const auto piece = [&](std::int64_t d, std::int64_t count, ColumnMajor<T> columns) {
+      multiply<T>(count, tile.width / kLanes<T>, tile.keys, columns, {tile.s, kWidth},
+                  {y + d * kWidth, kWidth}, started_ ? Store::add : Store::assign);
     };
-    if constexpr (!kCareful) return part(0, p_.value_dim, {v, p_.v.row});
+    if constexpr (!kCareful) return piece(0, p_.value_dim, {v, p_.v.row});
     for (std::int64_t d = 0; d < p_.value_dim; d += kCopyRows) {
       const std::int64_t count = smaller(kCopyRows, p_.value_dim - d);
       copy_finite(v + d, p_.v.row, tile.keys, count, scratch_.finite);
-      part(d, count, {scratch_.finite, count});
+      piece(d, count, {scratch_.finite, count});
     }
   }
 
@@ -180,7 +189,7 @@ class ForwardPanel {
   }
 
   // P = exp(S − reference) in place, and its sum for each query.
-  void exponentials(const ScoreTile<T>& tile) {
+  void exponentials(const ScoreTile<T>& tile, const VectorSplit& parts) {
     if constexpr (kCareful) {
       find_poison(k_ + tile.first_key * p_.k.row, p_.k.row, tile.keys, p_.dim, scratch_.poison_k);
       find_poison(v_ + tile.first_key * p_.v.row, p_.v.row, tile.keys, p_.value_dim,
@@ -190,8 +199,10 @@ class ForwardPanel {
     for (int i = 0; i < kWidth; i += kLanes<T>) {
       const Vec<T> shift = finite_shift(load(reference_ + i));
       Vec<T> sum = zero;
-      T* at = tile.s + i;
-      for (std::int64_t j = 0; j < tile.keys; ++j, at += kWidth) {
+      const std::int64_t begin = i == 0 ? 0 : parts.left;
+      const std::int64_t end = i + kLanes<T> == kWidth ? tile.keys : parts.right;
+      T* at = tile.s + begin * kWidth + i;
+      for (std::int64_t j = begin; j < end; ++j, at += kWidth) {
         const Vec<T> s = load(at);
         Vec<T> p = exp_of_score(s - shift);
         if constexpr (kCareful) {

@@ -55,7 +55,8 @@ void scores_panel(const AttentionProblem<T>& p, const ScoresTask<T>& task, void*
     const RowMajor<T> rows{k + j * p.k.row, p.k.row};
     const StoreRows<T> to_tile{{tile.s, tile.stride}, Store::assign};
     if (task.stage == ScoresStage::biased) {
-      multiply_scores<T>(scores, tile, p.dim, rows, scratch.q, {}, nullptr, to_tile, to_tile);
+      multiply_scores<T>(scores, tile, p.dim, rows, {scratch.q, kPanel<T>}, {}, nullptr, to_tile,
+                         to_tile);
     } else {
       multiply_into<T>(to_tile, tile.keys, kPanelVectors<T>, p.dim, rows, {scratch.q, kPanel<T>});
       if (task.stage == ScoresStage::capped && scores.capped()) scores.cap(tile, nullptr);

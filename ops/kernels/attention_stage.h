@@ -15,25 +15,6 @@
 namespace fovea::kernels::FOVEA_ISA_NAMESPACE {
 namespace {
 
-// A tile of scores: s[j*stride + lane] for key `first_key + j` and query `first_query + lane`.
-// Lanes from `queries` on, up to `width`, belong to no query.
-//
-//              lane 0 … width − 1 (queries)
-//     key 0    s s s s s s s s
-//     key 1    s s s s s s s s      `stride` apart
-//     …
-template <class T>
-struct ScoreTile {
-  T* s;
-  std::int64_t stride, width;
-  std::int64_t first_query, queries;
-  std::int64_t first_key, keys;
-
-  ScoreTile keys_from(std::int64_t j, std::int64_t count) const {
-    return {s + j * stride, stride, width, first_query, queries, first_key + j, count};
-  }
-};
-
 // Keys of a group: their mask is a cache line.
 inline constexpr std::int64_t kGroupKeys = 64;
 
@@ -209,8 +190,12 @@ class ScoreStage {
     const U* from = view.data + t.first_query * view.row + t.first_key * view.column;
     if (view.column == 1 && view.row != 0)
       return transpose(from, view.row, t.queries, t.keys, lanes, kPanel<T>);
-    for (std::int64_t j = 0; j < t.keys; ++j, from += view.column) {
-      for (std::int64_t i = 0; i < t.queries; ++i) lanes[j * kPanel<T> + i] = from[i * view.row];
+    for (std::int64_t j = 0; j < t.keys; ++j, from += view.column, lanes += kPanel<T>) {
+      if (view.row == 0) {
+        for (std::int64_t i = 0; i < kPanel<T>; ++i) lanes[i] = *from;
+      } else {
+        for (std::int64_t i = 0; i < t.queries; ++i) lanes[i] = from[i * view.row];
+      }
     }
   }
 
@@ -315,14 +300,14 @@ struct ThroughStage {
 };
 
 // The scores of a tile, from the products k(j, d) · q[d]: `plain` gets those of the first keys as
-// far as no step changes them, `staged` the others. q has the tile's width. The extremes are those
-// of the products that `staged` does not get to see, the highest only where there is a softcap.
+// far as no step changes them, `staged` the others. The extremes are those of the products that
+// `staged` does not get to see, the highest only where there is a softcap.
 template <class T, class Plain, class Staged>
 void multiply_scores(const ScoreStage<T>& stage, const ScoreTile<T>& tile, std::int64_t dim,
-                     RowMajor<T> k, const T* q, const Extremes<T>& products, T* tanh_tile,
-                     const Plain& plain, Staged staged) {
+                     RowMajor<T> k, VectorRows<const T> q, const Extremes<T>& products,
+                     T* tanh_tile, const Plain& plain, Staged staged) {
   const std::int64_t vectors = tile.width / kLanes<T>, unchanged = stage.unchanged_keys(tile);
-  if (unchanged > 0) multiply_into<T>(plain, unchanged, vectors, dim, k, {q, tile.width});
+  if (unchanged > 0) multiply_into<T>(plain, unchanged, vectors, dim, k, q);
   if (unchanged == tile.keys) return;
   k.skip(unchanged);
   staged.skip(unchanged);
@@ -333,7 +318,7 @@ void multiply_scores(const ScoreStage<T>& stage, const ScoreTile<T>& tile, std::
     stage.prepare(group, lanes);
     const ThroughStage<T, Staged> through{
         stage, lanes, group, tanh_tile ? tanh_tile + j * tile.stride : nullptr, products, staged};
-    multiply_into<T>(through, group.keys, vectors, dim, k, {q, tile.width});
+    multiply_into<T>(through, group.keys, vectors, dim, k, q);
     k.skip(group.keys);
     staged.skip(group.keys);
   }

@@ -1,5 +1,5 @@
-// What the attention kernels share: which keys a query may see, and packed panels of queries, whose
-// lanes are queries.
+// What the attention kernels share: which keys a query may see, tiles of scores, and packed panels
+// of queries, whose lanes are queries.
 #pragma once
 
 #include "fovea/ops/kernels/carver.h"
@@ -50,6 +50,56 @@ Visibility visibility_of(const AttentionProblem<T>& p, std::int64_t batch) {
   const std::int64_t right = p.causal ? 0 : p.right;
   return {keys, p.left == kUnbounded ? -kFar : near(offset - p.left),
           right == kUnbounded ? kFar : near(offset + right + 1)};
+}
+
+// A tile of scores: s[j*stride + lane] for key `first_key + j` and query `first_query + lane`.
+// Lanes from `queries` on, up to `width`, belong to no query.
+//
+//              lane 0 … width − 1 (queries)
+//     key 0    s s s s s s s s
+//     key 1    s s s s s s s s      `stride` apart
+//     …
+template <class T>
+struct ScoreTile {
+  T* s;
+  std::int64_t stride, width;
+  std::int64_t first_query, queries;
+  std::int64_t first_key, keys;
+
+  ScoreTile keys_from(std::int64_t j, std::int64_t count) const {
+    return {s + j * stride, stride, width, first_query, queries, first_key + j, count};
+  }
+};
+
+// At the edges of what is visible, whole vectors see nothing: of the keys of a tile of two vectors,
+// only the first has scores of those below `left`, only the second from `right` on.
+struct VectorSplit {
+  std::int64_t left, right;
+};
+
+template <class T>
+VectorSplit split_of(const Visibility& visibility, const ScoreTile<T>& tile) {
+  if (tile.width != 2 * kLanes<T> || tile.queries <= kLanes<T>) return {0, tile.keys};
+  const std::int64_t second = tile.first_query + kLanes<T>;
+  constexpr std::int64_t kRows = 8;  // whole tiles of a product
+  const std::int64_t left = visibility.of(second).begin - tile.first_key;
+  const std::int64_t right = visibility.of(second - 1).end - tile.first_key;
+  const VectorSplit s{clamp(left / kRows * kRows, 0, tile.keys),
+                      clamp((right + kRows - 1) / kRows * kRows, 0, tile.keys)};
+  return s.left < s.right ? s : VectorSplit{0, tile.keys};
+}
+
+// f(part of the tile), first the one that both vectors have.
+template <class T, class F>
+void each_part(const ScoreTile<T>& tile, const VectorSplit& split, const F& f) {
+  f(tile.keys_from(split.left, split.right - split.left));
+  ScoreTile<T> one = tile;
+  one.width = one.queries = kLanes<T>;
+  if (split.left > 0) f(one.keys_from(0, split.left));
+  one.s += kLanes<T>;
+  one.first_query += kLanes<T>;
+  one.queries = tile.queries - kLanes<T>;
+  if (split.right < tile.keys) f(one.keys_from(split.right, tile.keys - split.right));
 }
 
 // to[j*columns + d] = from[j*stride + d], 0 for what is not finite.
