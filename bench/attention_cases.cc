@@ -54,9 +54,13 @@ Call compiled(const std::vector<Expr>& inputs, const std::vector<Expr>& outputs,
     results.push_back(Tensor::zeros(spec.dtype, spec.shape));
   }
   executable.run(given, results);
-  return [executable, given = std::move(given), results = std::move(results)] {
+  std::size_t extra = executable.peak_bytes();
+  for (const Tensor& result : results) extra -= result.nbytes();
+  Call call = [executable, given = std::move(given), results = std::move(results)] {
     executable.run(given, results);
   };
+  call.extra_bytes = extra;
+  return call;
 }
 
 struct Operands {
@@ -190,7 +194,6 @@ class List {
     c.work =
         2.0 * static_cast<double>(p.shared() * *c.lk * p.d) * static_cast<double>(size_of(p.dtype));
     c.yardstick = Yardstick::read;
-    c.yardstick_name = "reading memory";
   }
 
  private:
@@ -222,7 +225,10 @@ void add_attention_cases(std::vector<Case>& cases, Size size) {
   }
   for (const Pass pass : {Pass::forward, Pass::backward}) {
     const std::string what = pass == Pass::forward ? "forward" : "backward";
-    list.add(what, {.heads = 1, .lq = 2048, .lk = 2048}, pass, {.plain = false, .parallel = true});
+    for (const std::int64_t length : {512, 2048}) {
+      list.add(what, {.heads = 1, .lq = length, .lk = length}, pass,
+               {.plain = false, .parallel = true});
+    }
     list.add(what, {.lq = 1000, .lk = 1000, .d = 80}, pass);
     list.add(what, {.lq = 777, .lk = 777, .d = 40}, pass);
     list.add(what, {.lq = 1024, .lk = 1024, .dtype = f64}, pass);

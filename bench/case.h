@@ -2,10 +2,13 @@
 // name, and the tests run once.
 #pragma once
 
+#include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "fovea/tensor/tensor.h"
@@ -13,13 +16,21 @@
 namespace fovea::bench {
 
 /// What is timed: everything that it needs is allocated and has run once.
-using Call = std::function<void()>;
+struct Call {
+  std::function<void()> run;
+  std::size_t extra_bytes = 0;  ///< memory besides operands and results, as far as it is known
+
+  template <std::invocable F>
+  Call(F f) : run(std::move(f)) {}
+  void operator()() const { run(); }
+};
 
 /// What a case's rate is compared with, in the same run.
 enum class Yardstick {
-  peak,  ///< the FMA rate of the same instruction set, dtype and number of threads
-  read,  ///< reading as many bytes of memory once
-  call,  ///< another call that does as much work, `Case::yardstick_call`
+  peak,       ///< the FMA rate of the same instruction set, dtype and number of threads
+  read,       ///< reading as many bytes of memory once
+  fork_join,  ///< a fork and join of all threads; with one thread, an empty call
+  call,       ///< another call that does as much work, `Case::yardstick_call`
 };
 
 /// In which configurations the report has a case, besides the widest instruction set and AVX2 on
@@ -41,8 +52,9 @@ struct Case {
 
   std::string unit = "GFLOP/s";  ///< of the rate, 1e9 `work` per second
   double work = 0;               ///< of one call: floating-point operations, bytes, elements, runs
+  double parts = 1;              ///< into which a call's time is divided
   Yardstick yardstick = Yardstick::peak;
-  std::string yardstick_name = "FMA peak";
+  std::string yardstick_name = {};  ///< of `Yardstick::call`
   Coverage coverage = {};
 
   bool peer = false;  ///< a library that does not follow our instruction sets: measured once

@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <thread>
 #include <vector>
 
+#include "bench/peers.h"
 #include "bench/probe.h"
 #include "fovea/tensor/parallel.h"
 
@@ -49,6 +51,7 @@ double median(std::vector<double> x) {
 
 // A yardstick: work done by one sample of it, and the call that does it.
 struct Reference {
+  std::string name;
   double work;
   Call call;
 };
@@ -58,11 +61,14 @@ Reference reference_for(const Case& c, const Configuration& at, double seconds_o
     case Yardstick::read: {
       const auto count = static_cast<std::int64_t>(c.work / 4) / kReadStep * kReadStep;
       const Tensor data = Tensor::zeros(f32, {count});
-      return {static_cast<double>(count) * 4,
+      return {"reading memory", static_cast<double>(count) * 4,
               [=] { run_read(at.isa, data.data<float>(), data.numel()); }};
     }
+    case Yardstick::fork_join:
+      if (at.threads == 1) return {"empty call", 1, [] {}};
+      return {"fork and join", 1, run_fork_join};
     case Yardstick::call:
-      return {c.work, c.yardstick_call()};
+      return {c.yardstick_name, c.work, c.yardstick_call()};
     case Yardstick::peak:
       break;
   }
@@ -72,13 +78,13 @@ Reference reference_for(const Case& c, const Configuration& at, double seconds_o
   const double rate = tried / at.threads / (now(CLOCK_MONOTONIC) - start);
   const double operations = std::clamp(rate * wanted, 1e5, 1e9);
   const double work = run_fma(at.isa, c.dtype, operations);
-  return {work, [=] { run_fma(at.isa, c.dtype, operations); }};
+  return {"FMA peak", work, [=] { run_fma(at.isa, c.dtype, operations); }};
 }
 
 }  // namespace
 
 void bind_threads(int threads) {
-  unbind_thread();
+  ::sched_setaffinity(0, sizeof(cpu_set_t), &cpus_at_start());  // which new threads inherit
   set_num_threads(threads);
   // Each task waits (not forever) until all have a thread.
   std::atomic<int> arrived = 0;
@@ -90,8 +96,6 @@ void bind_threads(int threads) {
     }
   });
 }
-
-void unbind_thread() { ::sched_setaffinity(0, sizeof(cpu_set_t), &cpus_at_start()); }
 
 Measurement measure(const Case& c, const Configuration& at, double budget) {
   const clockid_t clock = at.threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
@@ -120,20 +124,31 @@ Measurement measure(const Case& c, const Configuration& at, double budget) {
   const Call call = c.prepare();
   const double begin = now(CLOCK_MONOTONIC);
   const Sample sample = sample_of(call);
+  // Threads of a library that still look for work would take CPUs from what is timed next.
+  const bool rests = c.peer && at.threads > 1;
+  if (rests) std::this_thread::sleep_for(kPeersSleepAfter);
   const Reference reference = reference_for(c, at, sample.seconds);
   const std::int64_t reference_calls = sample_of(reference.call).calls;
+  const auto awake = [&](const Call& next, std::int64_t calls) {
+    if (rests) {
+      std::this_thread::sleep_for(kPeersSleepAfter);
+      next();
+    }
+    return time(next, calls);
+  };
   std::vector<double> seconds, reference_seconds;
   constexpr std::size_t kFewest = 3, kMost = 301;
   while (seconds.size() < kFewest ||
          (seconds.size() < kMost && now(CLOCK_MONOTONIC) - begin < budget)) {
-    reference_seconds.push_back(time(reference.call, reference_calls));
-    seconds.push_back(time(call, sample.calls));
+    reference_seconds.push_back(awake(reference.call, reference_calls));
+    seconds.push_back(awake(call, sample.calls));
   }
-  Measurement result;
-  result.seconds = median(seconds);
-  result.rate = c.work / result.seconds / 1e9;
-  result.yardstick_rate = reference.work / median(reference_seconds) / 1e9;
-  return result;
+  const double one_call = median(seconds);
+  return {.seconds = one_call / c.parts,
+          .rate = c.work / one_call / 1e9,
+          .yardstick = reference.name,
+          .yardstick_rate = reference.work / median(reference_seconds) / 1e9,
+          .extra_bytes = call.extra_bytes};
 }
 
 }  // namespace fovea::bench

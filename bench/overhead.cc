@@ -8,7 +8,6 @@
 #include <time.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -17,6 +16,7 @@
 #include <string_view>
 #include <vector>
 
+#include "bench/probe.h"
 #include "fovea/fovea.h"
 #include "fovea/tensor/parallel.h"
 
@@ -117,19 +117,9 @@ void measure_attention() {
         "ns");
 }
 
-// Two tasks that wait for each other, or one thread would do both.
-void meet() {
-  std::atomic<int> arrived = 0;
-  parallel_for(2, [&](std::int64_t) {
-    ++arrived;
-    for (int i = 0; arrived < 2 && i < 10'000; ++i) {
-    }
-  });
-}
-
 void measure_fork_join() {
   if (num_threads() < 2) return;
-  print("fork and join of two threads", least(1000, meet, CLOCK_MONOTONIC), "ns");
+  print("fork and join of all threads", least(1000, bench::run_fork_join, CLOCK_MONOTONIC), "ns");
 }
 
 void measure_compile() {

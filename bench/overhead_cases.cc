@@ -3,7 +3,6 @@
 
 #include "bench/case.h"
 #include "fovea/fovea.h"
-#include "fovea/tensor/parallel.h"
 
 namespace fovea::bench {
 
@@ -37,9 +36,7 @@ Case overhead_case(std::string what, std::string note, std::string unit, double 
   c.note = std::move(note);
   c.unit = std::move(unit);
   c.work = work;
-  c.yardstick = Yardstick::call;
-  c.yardstick_name = "empty fork-join";
-  c.yardstick_call = [] { return Call([] { parallel_for(num_threads(), [](std::int64_t) {}); }); };
+  c.yardstick = Yardstick::fork_join;
   c.coverage.parallel = true;
   return c;
 }
@@ -47,14 +44,16 @@ Case overhead_case(std::string what, std::string note, std::string unit, double 
 }  // namespace
 
 void add_overhead_cases(std::vector<Case>& cases, Size) {
-  for (const int nodes : {1, 101}) {
-    cases.push_back(overhead_case("run", nodes == 1 ? "1 node" : "101 nodes", "Gruns/s", 1));
-    cases.back().prepare = [nodes] { return prepare_run(nodes); };
-  }
-  cases.push_back(overhead_case("compile", "1000 nodes", "Gnodes/s", 1000));
+  cases.push_back(overhead_case("run", "1 node", "Gruns/s", 1));
+  cases.back().prepare = [] { return prepare_run(1); };
+  constexpr int kNodes = 1000;
+  cases.push_back(overhead_case("node", "each of 1000 in a run", "Gnodes/s", kNodes));
+  cases.back().parts = kNodes;
+  cases.back().prepare = [] { return prepare_run(kNodes); };
+  cases.push_back(overhead_case("compile", "1000 nodes", "Gnodes/s", kNodes));
   cases.back().prepare = [] {
     const Expr x = input("x", f32, {16});
-    const std::array<Expr, 1> in{x}, out{chain(x, 1000)};
+    const std::array<Expr, 1> in{x}, out{chain(x, kNodes)};
     return Call([in, out] { compile(in, out, unfused()); });
   };
 }

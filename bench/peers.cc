@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "fovea/ops/kernels/kernels.h"
+#include "fovea/tensor/parallel.h"
 
 namespace fovea::bench {
 
@@ -25,6 +26,7 @@ Function* find(void* library, const char* name) {
 // Its sgemm takes row-major operands; the threads are those of the OpenMP library that it uses.
 void add_onednn(std::vector<Peer>& found) {
   using Dim = std::int64_t;
+  ::setenv("GOMP_SPINCOUNT", "30000", 0);  // less than a millisecond
   using Function = int(char, char, Dim, Dim, Dim, float, const float*, Dim, const float*, Dim,
                        float, float*, Dim);
   void* library = load({"libdnnl.so.3", "libdnnl.so.2", "libdnnl.so"});
@@ -45,6 +47,7 @@ void add_openblas(std::vector<Peer>& found) {
                         float, float*, int);
   // It knows no processor younger than itself and falls back to AVX2: at its best, please.
   if (kernels::kernels_for(kernels::Isa::avx512)) ::setenv("OPENBLAS_CORETYPE", "SKYLAKEX", 0);
+  ::setenv("OPENBLAS_THREAD_TIMEOUT", "22", 0);  // 2^22 cycles
   void* library = load({"libopenblas.so.0", "libopenblas.so"});
   if (library == nullptr) return;
   auto* sgemm = find<Function>(library, "cblas_sgemm");
@@ -59,6 +62,14 @@ void add_openblas(std::vector<Peer>& found) {
        set_threads});
 }
 
+void start_threads(const Peer& peer) {
+  constexpr std::int64_t n = 256;
+  const std::vector<float> a(n * n), b(n * n);
+  std::vector<float> c(n * n);
+  peer.set_threads(num_threads());
+  peer.sgemm({n, n, n, a.data(), b.data(), c.data()});
+}
+
 }  // namespace
 
 const std::vector<Peer>& peers() {
@@ -66,6 +77,7 @@ const std::vector<Peer>& peers() {
     std::vector<Peer> libraries;
     add_onednn(libraries);
     add_openblas(libraries);
+    for (const Peer& peer : libraries) start_threads(peer);
     return libraries;
   }();
   return found;

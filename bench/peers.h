@@ -1,6 +1,7 @@
 // Matrix products of other libraries, found when the program runs: none is needed to build it.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -21,8 +22,12 @@ struct Peer {
   std::function<void(int)> set_threads;
 };
 
-/// Those of oneDNN and OpenBLAS that this system has. The first call loads them: before threads are
-/// bound, which their threads would inherit.
+/// Those of oneDNN and OpenBLAS that this system has. The first call loads them and makes them
+/// start their threads, num_threads() of them: before this one is bound, or they would share its
+/// CPU.
 const std::vector<Peer>& peers();
+
+/// So long after a call, their threads sleep.
+inline constexpr std::chrono::milliseconds kPeersSleepAfter{4};
 
 }  // namespace fovea::bench

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 
 #include "fovea/tensor/parallel.h"
 
@@ -58,6 +59,16 @@ double run_fma(kernels::Isa isa, DType dtype, double operations) {
   const Probes& loops = probes(isa);
   return dtype == f32 ? run_chains(loops.fma_f32, operations)
                       : run_chains(loops.fma_f64, operations);
+}
+
+void run_fork_join() {
+  const int threads = num_threads();
+  std::atomic<int> arrived = 0;
+  parallel_for(threads, [&](std::int64_t) {
+    ++arrived;
+    for (int i = 0; arrived < threads && i < 10'000; ++i) {
+    }
+  });
 }
 
 void run_read(kernels::Isa isa, const float* data, std::int64_t count) {

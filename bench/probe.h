@@ -26,6 +26,10 @@ inline constexpr std::int64_t kReadStep = 128;
 /// returns how many all did.
 double run_fma(kernels::Isa isa, DType dtype, double operations);
 
+/// Starts a loop of num_threads() tasks that wait for each other (not forever), or one thread would
+/// do them all.
+void run_fork_join();
+
 /// Reads `count` floats, split between the threads.
 void run_read(kernels::Isa isa, const float* data, std::int64_t count);
 

@@ -40,6 +40,10 @@ bool covers(const Case& c, const Configuration& at) {
   return at.isa >= kernels::Isa::avx2 || c.coverage.plain;
 }
 
+double extra_kib(const Configuration& at, const Measurement& m) {
+  return static_cast<double>(m.extra_bytes) / 1024 / at.threads;
+}
+
 nlohmann::ordered_json json_of(const Case& c, const Configuration& at, const Measurement& m) {
   const auto extent = [](const std::optional<std::int64_t>& x) {
     return x ? nlohmann::ordered_json(*x) : nlohmann::ordered_json();
@@ -70,8 +74,10 @@ nlohmann::ordered_json json_of(const Case& c, const Configuration& at, const Mea
           {"note", c.note},
           {"unit", c.unit},
           {"rate", m.rate},
-          {"yardstick", c.yardstick_name},
-          {"yardstick_rate", m.yardstick_rate}};
+          {"yardstick", m.yardstick},
+          {"yardstick_rate", m.yardstick_rate},
+          {"extra_kib_per_thread", m.extra_bytes > 0 ? nlohmann::ordered_json(extra_kib(at, m))
+                                                     : nlohmann::ordered_json()}};
 }
 
 std::string time_text(double seconds) {
@@ -81,10 +87,11 @@ std::string time_text(double seconds) {
 }
 
 void print(const Case& c, const Configuration& at, const Measurement& m) {
-  std::cout << format("{:<6} {:>2}  {:<72} {:>11} {:>9.3g} of {:>9.3g} {:<8} {:>6.1f} %  {}\n",
+  std::cout << format("{:<6} {:>2}  {:<72} {:>11} {:>9.3g} of {:>9.3g} {:<8} {:>6.1f} %  {}",
                       kernels::name_of(at.isa), at.threads, c.name(), time_text(m.seconds), m.rate,
-                      m.yardstick_rate, c.unit, 100 * m.fraction(), c.yardstick_name)
-            << std::flush;
+                      m.yardstick_rate, c.unit, 100 * m.fraction(), m.yardstick);
+  if (m.extra_bytes > 0) std::cout << format("; {:.0f} KiB per thread", extra_kib(at, m));
+  std::cout << std::endl;
 }
 
 struct Row {
@@ -130,7 +137,7 @@ std::string from_here(const std::string& path) {
 }
 
 int run(const Options& options) {
-  peers();  // their threads are to start free
+  peers();  // their threads are to start before this one is bound
   const std::vector<Case> cases = all_cases(Size::full);
   const nlohmann::ordered_json rows = measure_all(cases, options);
   if (options.json.empty()) return 0;

@@ -36,6 +36,7 @@ class Report(unittest.TestCase):
             operations = 4 * 8 * 128 * 128 * 64 / 2
             self.assertAlmostEqual(row["gflops"] * row["ms"] * 1e6 / operations, 1)
             self.assertAlmostEqual(row["gflops"] / row["peak_gflops"], row["fraction"])
+            self.assertGreater(row["extra_kib_per_thread"], 0)
 
     def test_each_instruction_set_and_all_threads(self):
         found, _ = rows("forward f32 batch=1 heads=8 lq=512 d=64")
@@ -48,6 +49,15 @@ class Report(unittest.TestCase):
         for row in found:
             self.assertEqual((row["unit"], row["yardstick"], row["gflops"]), ("Gelem/s", "copy", None))
             self.assertAlmostEqual(row["rate"] / row["yardstick_rate"], row["fraction"])
+
+    def test_overheads_stand_beside_a_call_or_a_fork_and_join(self):
+        found, _ = rows("run f32")
+        self.assertEqual({(row["threads"] > 1, row["yardstick"]) for row in found} - {(True, "fork and join")}, {(False, "empty call")})
+
+    def test_parts_of_a_call(self):
+        found, _ = rows("node f32")
+        for row in found:
+            self.assertAlmostEqual(row["rate"] * row["ms"] * 1e6, 1)
 
     def test_bad_usage(self):
         self.assertNotEqual(run("--seconds", "soon").returncode, 0)
