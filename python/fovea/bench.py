@@ -140,8 +140,8 @@ def main():
 
     print(f"Fovea {fovea.__version__} ({fovea._core.instruction_set()}), NumPy {np.__version__}, {cpu_name()}, "
           f"{options.threads} thread{'s' if options.threads > 1 else ''}, f32\n")
-    print("| (heads, length, dim) |     NumPy |     Fovea | ratio | % of peak |")
-    print("| -------------------- | --------: | --------: | ----: | --------: |")
+    print("| (heads, length, dim) |     NumPy |     Fovea |  ratio | % of peak |")
+    print("| -------------------- | --------: | --------: | -----: | --------: |")
     probe, operations = peak_probe()
     for shape, causal in SHAPES:
         q, k, v = (np.random.default_rng(i).standard_normal(shape).astype(np.float32) for i in range(3))
@@ -151,7 +151,7 @@ def main():
                                         options.seconds / len(SHAPES) * 0.9, clock_for(options.threads))
         name = str(shape) + (" causal" if causal else "")
         percent = 100 * flops / ours / (operations / peak)
-        print(f"| {name:<20} | {amount(theirs):>9} | {amount(ours):>9} | {theirs / ours:>4.1f}× | {percent:>8.0f}% |", flush=True)
+        print(f"| {name:<20} | {amount(theirs):>9} | {amount(ours):>9} | {theirs / ours:>5.1f}× | {percent:>8.0f}% |", flush=True)
 
 
 if __name__ == "__main__":
