@@ -38,6 +38,7 @@ bool is_true(PyObject* tensor, const py::object& attribute) {
 
 py::object capsule_or_refusal(const Place& place, PyObject* made) {
   const bool refused = made == nullptr && (PyErr_ExceptionMatches(PyExc_BufferError) != 0 ||
+                                           PyErr_ExceptionMatches(PyExc_AttributeError) != 0 ||
                                            PyErr_ExceptionMatches(PyExc_RuntimeError) != 0 ||
                                            PyErr_ExceptionMatches(PyExc_ValueError) != 0 ||
                                            PyErr_ExceptionMatches(PyExc_TypeError) != 0);

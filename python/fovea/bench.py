@@ -111,7 +111,7 @@ def peak_probe(dtype="f32", seconds=1e-3):
 def amount(seconds):
     """`3.1 µs`, `12.4 ms`."""
     for unit, factor in (("s", 1), ("ms", 1e3), ("µs", 1e6)):
-        if seconds * factor >= 1:
+        if seconds * factor >= 0.9995:                      # 1000 of the next unit have four digits
             break
     return f"{seconds * factor:.3g} {unit}"
 

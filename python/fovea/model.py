@@ -1,6 +1,7 @@
 """Models in JSON files, on NumPy arrays."""
 import collections
 import collections.abc
+import operator
 import os
 
 import numpy as np
@@ -14,6 +15,23 @@ Spec.__doc__ = "Shape (a tuple of integers) and dtype (`f32`, `f64`, `i64`, `boo
 
 _Leaf = collections.namedtuple("_Leaf", "name shape dtype text kind origin")
 _Output = collections.namedtuple("_Output", "name shape dtype text")
+
+
+def _integer(what, x, below):
+    try:
+        n = operator.index(x)
+    except TypeError:
+        raise TypeError(f"Model: {what} is {x!r}; an integer is required") from None
+    if not 0 <= n < below:
+        raise _core.Error(f"Model: {what} is {n}; an integer from 0 to {below - 1} is required")
+    return n
+
+
+def _by_name(where, what, given):
+    """The mapping, {} for None."""
+    if given is not None and not isinstance(given, collections.abc.Mapping):
+        raise TypeError(f"{where}: {what} are {type(given).__name__}; a dict from names is required")
+    return given or {}
 
 
 class _Bound:
@@ -61,6 +79,9 @@ class _Params(collections.abc.MutableMapping):
         if name not in self._specs:
             raise KeyError(f"{name}: no such param; known are {', '.join(self._specs)}")
         shape, dtype = self._specs[name]
+        array = np.asarray(array)
+        if not np.can_cast(array.dtype, _NUMPY[dtype], "same_kind"):
+            raise _core.DTypeError(f"params: {name} is {array.dtype}; {dtype} is required")
         array = np.array(array, dtype=_NUMPY[dtype], order="C", copy=True)
         if array.shape != shape:
             raise _core.Error(f"params: {name} is {array.shape}; {shape} is required")
@@ -102,8 +123,8 @@ class Model:
             self._file.set_weights(dict(weights))
         elif weights is not None:
             self._file.load_weights(os.fspath(weights))
-        self._dims = {name: int(size) for name, size in (dims or {}).items()}
-        self._seed = seed
+        self._dims = {name: _integer(f"dims[{name!r}]", size, 1 << 63) for name, size in _by_name("Model", "dims", dims).items()}
+        self._seed = None if seed is None else _integer("seed", seed, 1 << 64)
         self._bound = {}
         self._params = None
         try:
@@ -139,7 +160,7 @@ class Model:
 
     @params.setter
     def params(self, arrays):
-        self.params.update(arrays)
+        self.params.update(_by_name("params", "arrays", arrays))
 
     def __repr__(self):
         lines = [f"Model {self.name!r} ({self._path})"]
@@ -158,7 +179,7 @@ class Model:
     def run(self, inputs=None, /, **more):
         """The outputs, name → array, for inputs given by name (or as a dict). Inputs that the model itself has values for may
         be left out."""
-        inputs = {**(inputs or {}), **more}
+        inputs = {**_by_name("run", "inputs", inputs), **more}
         bound = self._bind(inputs)
         results = bound.forward()(self._arrays(bound, inputs))
         return {output.name: array for output, array in zip(bound.outputs, results)}
@@ -170,7 +191,7 @@ class Model:
         cotangents  name → array of that output's shape, default 1 for an output of one element; outputs that are not named
                     get none
         """
-        inputs = {**(inputs or {}), **more}
+        inputs = {**_by_name("grad", "inputs", inputs), **more}
         bound = self._bind(inputs)
         shapes = {output.name: output.shape for output in bound.outputs if output.dtype in ("f32", "f64")}
         if cotangents is not None:
@@ -193,7 +214,8 @@ class Model:
     def gradcheck(self, inputs=None, /, *, seed=0, order=1, **more):
         """Checks every gradient against numeric and other derivatives, in f64. Inputs that are not given are the model's own or
         drawn. Returns a report: `passed`, `verdict`, `rows`, and a table as its text."""
-        inputs = {**(inputs or {}), **more}
+        inputs = {**_by_name("gradcheck", "inputs", inputs), **more}
+        seed, order = _integer("seed", seed, 1 << 64), _integer("order", order, 1 << 31)
         bound = self._bind(inputs, widened=True)
         values = {**(self._params or {}), **inputs}
         return bound.core.gradcheck([values.get(leaf.name) for leaf in bound.leaves], seed, order)
@@ -206,7 +228,10 @@ class Model:
         return self._standard
 
     def _bind(self, inputs, widened=False):
-        arrays = {name: x if hasattr(x, "shape") else np.asarray(x) for name, x in inputs.items()}
+        try:
+            arrays = {name: x if hasattr(x, "shape") else np.asarray(x) for name, x in inputs.items()}
+        except ValueError as error:                         # nested lists of unequal lengths
+            raise _core.Error(f"inputs: what is no array ({error}); arrays are required") from None
         key = widened, tuple(sorted((name, tuple(x.shape)) for name, x in arrays.items()))
         if key not in self._bound:
             bound = _Bound(self._file.bind(self._dims, arrays, self._seed, widened))
@@ -246,6 +271,7 @@ def gradcheck(model=None, inputs=None, /, *, ops=None, seed=0, order=1, **more):
         raise TypeError("gradcheck: either a model or ops= is required")
     if ops is not None:
         names = [op["name"] for op in _core.op_types()] if ops == "all" else _names(ops)
+        seed = _integer("seed", seed, 1 << 64)
         return {name: _core.check_op_gradients(name, seed) for name in names}
     if not isinstance(model, Model):
         model = Model(model)

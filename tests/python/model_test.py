@@ -121,6 +121,18 @@ class Models(unittest.TestCase):
             model.run(x=self.x, z=self.x)
         with self.assertRaises(ValueError):
             model.run(x=np.zeros(4))
+        for error, says, call in (
+                (TypeError, "'rows'] is 2.5", lambda: fovea.Model(self.path, dims={"rows": 2.5})),
+                (ValueError, "'rows'] is -1", lambda: fovea.Model(self.path, dims={"rows": -1})),
+                (TypeError, "dims are list", lambda: fovea.Model(self.path, dims=[("rows", 2)])),
+                (ValueError, "seed is -1", lambda: fovea.Model(self.path, seed=-1)),
+                (TypeError, "seed is 'a'", lambda: model.gradcheck(x=self.x, seed="a")),
+                (TypeError, "inputs are ndarray", lambda: model.run(self.x)),
+                (ValueError, "inhomogeneous", lambda: model.run(x=[[1, 2], [3]])),
+                (TypeError, "w is complex128; f32", lambda: sized.params.update(w=np.ones((2, 3), complex))),
+                (TypeError, "w is <U1; f32", lambda: sized.params.update(w="a"))):
+            with self.subTest(says), self.assertRaisesRegex(error, says):
+                call()
         broken = dict(LINEAR, nodes=[dict(LINEAR["nodes"][0], op="matmull")] + LINEAR["nodes"][1:])
         self.path.write_text(json.dumps(broken), encoding="utf-8")
         with self.assertRaisesRegex(ValueError, 'did you mean "matmul"') as caught:
