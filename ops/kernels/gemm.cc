@@ -35,6 +35,7 @@ struct Tiling {
     }
     const std::int64_t copied = few_rows ? kGemmPanel<T> : rounded(columns, kGemmPanel<T>);
     if (chunk == 0 && !packed) slot += kGemmDepth * copied;
+    if (few_rows) slot = std::max(slot, m * columns + kGemmSquare);
   }
 
  private:
@@ -115,7 +116,7 @@ void run_tiles(const GemmProblem<T>& p, const Tiling<T>& tiling, T* scratch, int
 // The panels of b, a few at a time, on all threads.
 template <class T>
 void pack_panels(const GemmProblem<T>& p, T* packed, bool alone) {
-  constexpr std::int64_t kColumns = 4 * kGemmPanel<T>;
+  constexpr std::int64_t kColumns = 8 * kGemmPanel<T>;
   const auto pack = loops<T>(kernels()).gemm_pack_b;
   if (alone) return pack(p, 0, p.n, packed);
   parallel_for(divided(p.n, kColumns), [&](std::int64_t task) {

@@ -242,7 +242,7 @@ MatrixView<const T> at(const MatrixView<const T>& x, std::int64_t i, std::int64_
 // Panels of b, `columns` wide in all: missing columns of the last one are zero.
 template <class T>
 void pack_panels(const MatrixView<const T>& b, std::int64_t depth, std::int64_t columns, T* to) {
-  constexpr std::int64_t kPanel = kGemmPanel<T>, kTogether = 4, kAhead = 8;
+  constexpr std::int64_t kPanel = kGemmPanel<T>, kTogether = 16, kAhead = 4;
   const std::int64_t panel = depth * kPanel;
   std::int64_t j = 0;
   // Rows of a few panels at once, while later ones are fetched.
@@ -316,7 +316,7 @@ Panels<T> panels_of(const GemmProblem<T>& p, const GemmTile& t, std::int64_t k, 
   }
   const MatrixView<const T> block = at(p.b, k, t.column);
   const bool whole = block.column == 1 && t.columns % kLanes<T> == 0;
-  if (whole && (is_near<T>(depth, block.row, kFirstLevel) || t.rows < kRowsOfSums)) {
+  if (whole && (is_near<T>(depth, block.row, kFirstLevel) || t.rows <= 2)) {
     return {block.data, block.row, kGemmPanel<T>};
   }
   pack_panels(block, depth, t.columns, copy);

@@ -16,9 +16,17 @@
 namespace fovea::kernels::FOVEA_ISA_NAMESPACE {
 namespace {
 
+// Rows that are multiplied at once, as far as their elements of a find room in registers.
+#ifdef __AVX512F__
+inline constexpr int kTogether = 3;
+#else
+inline constexpr int kTogether = 1;
+#endif
+
 // Side of a square.
 template <class T>
 inline constexpr std::int64_t kSquare = 4 * kLanes<T>;
+static_assert(kSquare<float> * kSquare<float> <= kGemmSquare);
 
 // Some columns of c and their sums: whole vectors.
 template <class T>
@@ -45,29 +53,47 @@ struct FewRows {
   void add(std::int64_t begin, std::int64_t end, const T* b, std::int64_t b_row) const {
     std::int64_t k = begin;
     const auto step = [&](auto count) {
-      for (; k + count() <= end; k += count(), b += count() * b_row) {
-        const T* a = p.a.data + row * p.a.row + k * p.a.column;
-        for (std::int64_t i = 0; i < rows; ++i)
-          add_rows<count()>(a + i * p.a.row, b, b_row, sums + i * columns);
-      }
+      for (; k + count() <= end; k += count(), b += count() * b_row)
+        add_rows<kTogether, count()>(0, p.a.data + row * p.a.row + k * p.a.column, b, b_row);
     };
     step(std::integral_constant<int, 8>());
     step(std::integral_constant<int, 1>());
   }
 
-  // The next kCount of k, for one row.
-  template <int kCount>
-  FOVEA_INLINE void add_rows(const T* a, const T* b, std::int64_t b_row, T* to) const {
-    Register<T> factors[kCount];
+  // The next kCount of k for rows [i, rows), kRows at once, so that they share the loads of b.
+  template <int kRows, int kCount>
+  FOVEA_INLINE void add_rows(std::int64_t i, const T* a, const T* b, std::int64_t b_row) const {
+    for (; i + kRows <= rows; i += kRows) {
+      Register<T> factors[kRows][kCount];
+#pragma GCC unroll 4
+      for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 16
-    for (int i = 0; i < kCount; ++i)
-      factors[i] = in_register(broadcast_register(a[i * p.a.column]));
-    for (std::int64_t j = 0; j < columns; j += kLanes<T>) {
-      Vec<T> sum = load(to + j);
-#pragma GCC unroll 16
-      for (int i = 0; i < kCount; ++i) sum = fma(factors[i], load(b + i * b_row + j), sum);
-      store(to + j, sum);
+        for (int x = 0; x < kCount; ++x) {
+          const T& factor = a[(i + r) * p.a.row + x * p.a.column];
+          factors[r][x] = in_register(broadcast_register(factor));
+        }
+      }
+      T* to = sums + i * columns;
+      for (std::int64_t j = 0; j < columns; j += kLanes<T>)
+        add_vector(factors, b + j, b_row, to + j);
     }
+    if constexpr (kRows > 1) add_rows<kRows - 1, kCount>(i, a, b, b_row);
+  }
+
+  template <int kRows, int kCount>
+  FOVEA_INLINE void add_vector(const Register<T> (&factors)[kRows][kCount], const T* b,
+                               std::int64_t b_row, T* to) const {
+    Vec<T> sum[kRows];
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) sum[r] = load(to + r * columns);
+#pragma GCC unroll 16
+    for (int x = 0; x < kCount; ++x) {
+      const Vec<T> vector = load(b + x * b_row);
+#pragma GCC unroll 4
+      for (int r = 0; r < kRows; ++r) sum[r] = fma(factors[r][x], vector, sum[r]);
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) store(to + r * columns, sum[r]);
   }
 
   void times_rows() const {
