@@ -1,6 +1,8 @@
 #include "fovea/cli/commands.h"
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "fovea/cli/terminal.h"
 #include "fovea/graph/schema.h"
@@ -10,9 +12,40 @@
 
 namespace fovea::cli {
 
+void refuse_overwriting(const Options& options, const std::string& weights) {
+  using Named = std::pair<std::string_view, std::string>;
+  std::vector<Named> taken;
+  for (const auto& [name, path] :
+       {Named{"the model", options.model}, Named{"--inputs", options.inputs},
+        Named{"--weights", options.weights}, Named{"--expect", options.expect},
+        Named{"--cotangents", options.cotangents}, Named{"the model's weights", weights}}) {
+    if (!path.empty()) taken.emplace_back(name, path);
+  }
+  const std::string repro = options.repro + "/";
+  for (const auto& [name, path] :
+       {Named{"--outputs", options.outputs}, Named{"--dot", options.dot},
+        Named{"--svg", options.svg}, Named{"--report", options.report},
+        Named{"--junit", options.junit},
+        Named{"--repro", options.repro.empty() ? "" : repro + "model.json"},
+        Named{"--repro", options.repro.empty() ? "" : repro + "inputs.safetensors"}}) {
+    if (path.empty()) continue;
+    for (const auto& [other, file] : taken) {
+      std::error_code none;
+      if (path != file && !std::filesystem::equivalent(path, file, none)) continue;
+      throw UsageError(format("{} {}: the same file as {}; another one is required", name,
+                              fovea::quoted(path), other));
+    }
+    taken.emplace_back(name, path);
+  }
+}
+
 Model load_model(const Options& options, const Registry& registry) {
   Model model = Model::read(options.model, registry);
-  if (!options.weights.empty()) model.load_weights(options.weights, options.dtype);
+  if (options.weights.empty()) {
+    refuse_overwriting(options, model.named_weights());
+  } else {
+    model.load_weights(options.weights, options.dtype);
+  }
   return model;
 }
 

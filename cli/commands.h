@@ -29,6 +29,10 @@ int show(const Options& options, const Registry& registry, Outcome& out);
 int schema(const Registry& registry, Outcome& out);
 int ops(const Options& options, const Registry& registry, Outcome& out);
 
+/// Throws UsageError if a file would be written that is read as well, or twice: a slip would
+/// destroy a model. `weights` is a file that the model names, or empty.
+void refuse_overwriting(const Options& options, const std::string& weights = {});
+
 /// A model and what the options bind it to.
 Model load_model(const Options& options, const Registry& registry);
 BindOptions bind_options(const Options& options, const Model& model);

@@ -1,16 +1,13 @@
 #include "fovea/cli/main.h"
 
-#include <filesystem>
 #include <functional>
 #include <new>
-#include <vector>
 
 #include "fovea/cli/commands.h"
 #include "fovea/cli/terminal.h"
 #include "fovea/ops/kernels/kernels.h"
 #include "fovea/tensor/atomic_write.h"
 #include "fovea/tensor/files.h"
-#include "fovea/tensor/format.h"
 #include "fovea/tensor/parallel.h"
 
 namespace fovea {
@@ -18,34 +15,6 @@ namespace fovea {
 namespace cli {
 
 namespace {
-
-// A file that is read is not written: a slip would destroy a model.
-void refuse_overwriting(const Options& options) {
-  using Named = std::pair<std::string_view, std::string>;
-  std::vector<Named> taken;
-  for (const auto& [name, path] :
-       {Named{"the model", options.model}, Named{"--inputs", options.inputs},
-        Named{"--weights", options.weights}, Named{"--expect", options.expect},
-        Named{"--cotangents", options.cotangents}}) {
-    if (!path.empty()) taken.emplace_back(name, path);
-  }
-  const std::string repro = options.repro + "/";
-  for (const auto& [name, path] :
-       {Named{"--outputs", options.outputs}, Named{"--dot", options.dot},
-        Named{"--svg", options.svg}, Named{"--report", options.report},
-        Named{"--junit", options.junit},
-        Named{"--repro", options.repro.empty() ? "" : repro + "model.json"},
-        Named{"--repro", options.repro.empty() ? "" : repro + "inputs.safetensors"}}) {
-    if (path.empty()) continue;
-    for (const auto& [other, file] : taken) {
-      std::error_code none;
-      if (path != file && !std::filesystem::equivalent(path, file, none)) continue;
-      throw UsageError(format("{} {}: the same file as {}; another one is required", name,
-                              fovea::quoted(path), other));
-    }
-    taken.emplace_back(name, path);
-  }
-}
 
 int dispatch(const Options& options, const Registry& registry, Outcome& out) {
   if (options.threads) set_num_threads(*options.threads);

@@ -98,7 +98,8 @@ std::string totals(const Summary& summary) {
   for (const auto& [name, size] : summary.dims) {
     if (size == "open") open += format(" --dim {}=N", name);
   }
-  std::string text = format("total: {} nodes", count_text(summary.expanded_nodes));
+  std::string text = format("total: {} node{}", count_text(summary.expanded_nodes),
+                            summary.expanded_nodes == 1 ? "" : "s");
   if (summary.parameters) {
     text += format(", {} parameters ({})", count_text(*summary.parameters),
                    bytes_text(*summary.parameter_bytes));

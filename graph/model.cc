@@ -221,10 +221,8 @@ std::shared_ptr<const model::WeightSource> Model::weights(Mistakes& mistakes) co
   const std::lock_guard lock(state_->mutex);
   try {
     if (!state_->named) {
-      const std::string path = model::weights_path(description);
-      const std::string& file = description.weights->file;
-      state_->named = model::WeightSource::open(
-          path, {}, description.folder == "." ? file : description.folder + "/" + file);
+      state_->named =
+          model::WeightSource::open(model::weights_path(description), {}, named_weights());
     }
   } catch (const Error& error) {
     mistakes.add(description.weights->at, error);
@@ -259,6 +257,13 @@ std::string Model::to_json() const { return model::to_json(*state_->description-
 
 void Model::save(const std::string& path) const {
   atomic_write(path, [&](FileWriter& out) { out.write(to_json()); });
+}
+
+std::string Model::named_weights() const {
+  const Description& description = *state_->description;
+  if (!description.weights) return {};
+  const std::string& file = description.weights->file;
+  return description.folder == "." ? file : description.folder + "/" + file;
 }
 
 const std::string& Model::name() const { return state_->description->name; }

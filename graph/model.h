@@ -73,6 +73,8 @@ class Model {
   const std::string& name() const;
   const std::string& doc() const;
   std::vector<std::string> input_names() const;
+  /// The path of the weights file that the model names; empty if it names none.
+  std::string named_weights() const;
   /// Of an input or a param, as declared (or as `choice` makes it); nothing for other names.
   std::optional<DType> dtype_of(std::string_view name, std::optional<DType> choice = {}) const;
 

@@ -142,6 +142,8 @@ case("stdout on a full disk", RUN, stdout="/dev/full")
 for option, path in (("--outputs", "x.npz"), ("--outputs", "./w.safetensors"), ("--outputs", "l.json")):
     case(f"{option} over {path}, which is read", [*RUN, "--inputs", "x.npz", option, path],
          {"x.npz": npz({"x": npy()}), "l.json": lambda path: os.symlink("m.json", path)})
+case("gradients over the weights that the model names", ["grad", "m.json", "--of", "loss", "--outputs", "w.safetensors"],
+     {"m.json": model_with(weights="w.safetensors")})
 case("two pictures in one file", ["show", "m.json", "--svg", "p.svg", "--dot", "p.svg"])
 case("a reproducer over the model", ["gradcheck", "model.json", "--weights", "w.safetensors", "--repro", "."],
      {"model.json": FILES["m.json"]})
