@@ -1,6 +1,6 @@
 """Fovea against PyTorch, ONNX Runtime, JAX and NumPy on this machine.
 
-From a fresh environment, at the root of the repository; about eight minutes:
+From a fresh environment, at the root of the repository; eight to nine minutes with two CPUs:
 
     pip install -r bench/requirements.txt bazel-bin/python/wheel/*.whl
     python bench/compare.py --json bench/performance.json --chart bench/performance --readme README.md
@@ -147,13 +147,14 @@ def measure(threads, isa, quick, seconds):
     peers, missing = installed_peers(isa)
     chosen = [case for case in cases() if case.quick or not quick]
     results, start, before = [], time.perf_counter(), busy_seconds()
+    name = f"{threads} thread{'s' if threads > 1 else ''}, {isa}"
     for i, case in enumerate(chosen):
-        progress(f"{threads} threads, {isa}: {i + 1}/{len(chosen)} {case.name}, {time.perf_counter() - start:.0f} s", "")
+        progress(f"{name}: {i + 1}/{len(chosen)} {case.name}, {time.perf_counter() - start:.0f} s", "")
         results += measure_case(case, peers, threads, seconds / len(chosen))
     elapsed = time.perf_counter() - start
     everybody, ours = (after - then for after, then in zip(busy_seconds(), before))
     others = 100 * max(0, everybody - ours) / elapsed / os.cpu_count()
-    progress(f"{threads} threads, {isa}: {len(chosen)} cases in {elapsed:.0f} s", "\n")
+    progress(f"{name}: {len(chosen)} cases in {elapsed:.0f} s", "\n")
     import fovea
     return {"threads": threads, "isa": isa, "fovea_isa": fovea._core.instruction_set(), "others_percent": round(others, 1), "missing": missing,
             "versions": {peer.library: peer.version for peer in peers}, "results": results}
