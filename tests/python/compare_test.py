@@ -11,7 +11,7 @@ import threading
 import unittest
 from unittest import mock
 
-from support import PACKAGE, fovea, np
+from support import fovea, np
 
 sys.path.insert(0, str(pathlib.Path("bench").absolute()))
 
@@ -96,7 +96,7 @@ class Compare(unittest.TestCase):
             bench.main()
         self.assertIn("| (2, 32, 16) causal", printed.getvalue())
         done = subprocess.run([sys.executable, "-m", "fovea.bench", "--help"], capture_output=True,
-                              env=dict(os.environ, PYTHONPATH=str(PACKAGE)), text=True, check=False)
+                              env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)), text=True, check=False)
         self.assertIn("python -m fovea.bench", done.stdout)
 
 
