@@ -86,9 +86,9 @@ std::vector<GradientRow> check_narrow_gradients(const Problem& narrow, const Pro
     small.push_back(constant(c.astype(narrow.outputs[o].dtype())));
     large.push_back(constant(c.astype(f64)));
   }
-  double most = 0;
-  const std::vector<Bounded> right =
-      with_bounds(gradients(exact.outputs, exact.wrt, large), exact.bindings, {.real = f32}, &most);
+  RoundingNotes notes;
+  const std::vector<Bounded> right = with_bounds(gradients(exact.outputs, exact.wrt, large),
+                                                 exact.bindings, {.real = f32}, &notes);
   const std::vector<Tensor> given =
       evaluate(gradients(narrow.outputs, narrow.wrt, small), narrow.bindings);
   std::vector<GradientRow> rows;
@@ -96,9 +96,11 @@ std::vector<GradientRow> check_narrow_gradients(const Problem& narrow, const Pro
     if (given[k].dtype() != f32) continue;
     GradientRow row = compare(given[k], right[k], largest(right[k].value));
     row.name = narrow.wrt[k].node().name();
-    if (most > std::numeric_limits<float>::max() && row.verdict == Verdict::fail) {
+    if (notes.largest > std::numeric_limits<float>::max() && row.verdict == Verdict::fail) {
       row.verdict = Verdict::inconclusive;
-      row.note = format("values up to {:.1e} on the way, which f32 cannot hold", most);
+      row.note = format("values up to {:.1e} on the way, which f32 cannot hold", notes.largest);
+    } else if (row.verdict == Verdict::inconclusive && !notes.flipped.empty()) {
+      row.note = format("rounding in f32 may decide {} otherwise", notes.flipped);
     }
     rows.push_back(std::move(row));
   }

@@ -30,8 +30,9 @@ Findings PreparedCheck::run(const GradientMaker& make, const GradcheckOptions& o
                             const Deadline& deadline) {
   Findings findings;
   const Problem& problem = oracles_.problem();
+  RoundingNotes rounding;
   const std::vector<Bounded> gradients =
-      with_bounds(make(problem, oracles_.cotangents()), problem.bindings);
+      with_bounds(make(problem, oracles_.cotangents()), problem.bindings, {}, &rounding);
   for (std::size_t o = 0; o < problem.outputs.size(); ++o) {
     if (const std::int64_t special = oracles_.loss().left_out()[o]) {
       findings.notes.push_back(format("output {}: {} of {} values are not finite; left out", o,
@@ -47,6 +48,13 @@ Findings PreparedCheck::run(const GradientMaker& make, const GradcheckOptions& o
     if (options.progress) {
       options.progress(static_cast<double>(k + 1) / static_cast<double>(count));
     }
+  }
+  const std::string& flipped =
+      oracles_.loss().flipped().empty() ? rounding.flipped : oracles_.loss().flipped();
+  const bool open = std::ranges::count(findings.rows, Verdict::inconclusive, &GradientRow::verdict);
+  if (open && !flipped.empty()) {
+    findings.notes.push_back(
+        format("error bars are wide because rounding may decide {} otherwise", flipped));
   }
   if (!oracles_.no_forward().empty()) {
     findings.notes.push_back(format("no forward mode: {}", oracles_.no_forward()));

@@ -63,6 +63,12 @@ std::string index_text(const Shape& shape, std::int64_t flat) {
 
 bool same_number(double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); }
 
+bool is_f32_number(double x) {
+  if (!std::isfinite(x)) return true;
+  return std::abs(x) <= std::numeric_limits<float>::max() &&
+         static_cast<double>(static_cast<float>(x)) == x;
+}
+
 double largest(const Tensor& x) {
   double bound = 0;
   for (double v : x.astype(f64).to_vector<double>()) {
@@ -146,7 +152,9 @@ Tensor Direction::moved(const Tensor& x, double& step) const {
 
 Loss::Loss(std::vector<Expr> outputs, std::vector<Binding> bindings, std::uint64_t seed)
     : outputs_(with_stops_fixed(outputs, bindings)), bindings_(std::move(bindings)) {
-  values_ = with_bounds(outputs_, bindings_);
+  RoundingNotes notes;
+  values_ = with_bounds(outputs_, bindings_, {}, &notes);
+  flipped_ = notes.flipped;
   for (std::size_t o = 0; o < values_.size(); ++o) {
     const Tensor& y = values_[o].value;
     const Tensor c = random_normal(f64, y.shape(), 0, 1, {seed, ~static_cast<std::uint64_t>(o)});

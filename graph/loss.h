@@ -22,6 +22,9 @@ std::string index_text(const Shape& shape, std::int64_t flat);
 /// Equal numbers, or both NaN.
 bool same_number(double a, double b);
 
+/// Whether f32 has this number too.
+bool is_f32_number(double x);
+
 /// Largest finite |x|, or 0.
 double largest(const Tensor& x);
 
@@ -67,6 +70,8 @@ class Loss {
   double magnitude() const { return magnitude_; }
   /// About Σ |c| times what was added up to y: larger than `magnitude` where y cancels.
   double terms() const { return terms_; }
+  /// What rounding may decide otherwise (RoundingNotes), which makes wide error bars.
+  const std::string& flipped() const { return flipped_; }
   /// Of values that are not finite.
   const std::vector<std::int64_t>& left_out() const { return left_out_; }
   std::int64_t elements() const;
@@ -87,6 +92,7 @@ class Loss {
   std::vector<std::int64_t> left_out_;
   std::optional<Executable> executable_;
   double magnitude_ = 0, terms_ = 0;
+  std::string flipped_;
 };
 
 }  // namespace fovea

@@ -8,6 +8,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "fovea/graph/loss.h"
 #include "fovea/graph/rewrite.h"
 #include "fovea/ops/op.h"
 #include "fovea/tensor/format.h"
@@ -126,6 +127,21 @@ Roundings roundings_of(const OpType& type, std::span<const Tensor> in, std::span
   return {kElementwise + growth, kElementwise + growth};
 }
 
+// Whether no element is real or all are numbers that f32 has: integers above all.
+bool is_short(const Tensor& x) {
+  if (!is_real(x)) return true;
+  return std::ranges::all_of(x.to_vector<double>(), is_f32_number);
+}
+
+// The first element in which two tensors of one spec differ in their bits; negative if none does.
+std::int64_t first_difference(const Tensor& x, const Tensor& y) {
+  const Tensor a = x.contiguous(), b = y.contiguous();
+  const std::span p(static_cast<const std::byte*>(a.raw()), a.nbytes());
+  const std::span q(static_cast<const std::byte*>(b.raw()), b.nbytes());
+  const auto at = std::ranges::mismatch(p, q).in1;
+  return at == p.end() ? -1 : (at - p.begin()) / static_cast<std::int64_t>(size_of(x.dtype()));
+}
+
 // With the decompositions of ops that are computed by them: what is rounded there counts, too.
 std::vector<Expr> expanded(std::span<const Expr> outputs) {
   bool found = true;
@@ -146,10 +162,16 @@ class Runner {
  public:
   Runner(std::span<const Expr> outputs, std::span<const Binding> bindings, DType real)
       : outputs_(outputs), bindings_(bindings), real_(real), order_(topological_order(outputs)) {
+    for (const auto& [x, value] : bindings) {
+      if (is_real(value)) varying_.insert(&x.node());
+    }
     for (const Node* node : order_) {
       std::vector<bool>& wanted = wanted_[node];
       wanted.resize(node->outputs().size());
-      for (const Expr& x : node->inputs()) use(x);
+      for (const Expr& x : node->inputs()) {
+        use(x);
+        if (x && varying_.contains(&x.node())) varying_.insert(node);
+      }
     }
     for (const Expr& y : outputs) use(y);
   }
@@ -183,7 +205,7 @@ class Runner {
     return results;
   }
 
-  double largest() const { return largest_; }
+  const RoundingNotes& notes() const { return notes_; }
 
  private:
   void use(const Expr& x) {
@@ -197,13 +219,22 @@ class Runner {
     try {
       if (noise == nullptr) {
         std::vector<Tensor> out = eval::apply(node->op(), in, wanted_.at(node));
-        roundings_[node] = roundings_of(node->op().type(), in, out, real_);
         for (const Tensor& y : out) note_magnitude(y);
+        if (!varying_.contains(node) && std::ranges::all_of(out, is_short)) {
+          if (real_ == f64) settled_[node] = out;
+        } else {
+          roundings_[node] = roundings_of(node->op().type(), in, out, real_);
+        }
+        if (std::ranges::none_of(out, is_real)) decisions_[node] = out;
         return out;
       }
-      const Roundings roundings = roundings_.at(node);
+      if (const auto settled = settled_.find(node); settled != settled_.end()) {
+        return settled->second;
+      }
+      const Roundings roundings = roundings_[node];
       for (Tensor& x : in) x = changed(x, relative * roundings.operands, *noise);
       std::vector<Tensor> out = eval::apply(node->op(), in, wanted_.at(node));
+      note_flip(node, out);
       for (Tensor& y : out) y = changed(y, relative * roundings.results, *noise);
       return out;
     } catch (const Error& error) {
@@ -214,7 +245,21 @@ class Runner {
   void note_magnitude(const Tensor& y) {
     if (!is_real(y)) return;
     for (double v : y.to_vector<double>()) {
-      if (std::isfinite(v)) largest_ = std::max(largest_, std::abs(v));
+      if (std::isfinite(v)) notes_.largest = std::max(notes_.largest, std::abs(v));
+    }
+  }
+
+  void note_flip(const Node* node, const std::vector<Tensor>& out) {
+    const auto before = decisions_.find(node);
+    if (before == decisions_.end() || !notes_.flipped.empty()) return;
+    for (std::size_t o = 0; o < out.size(); ++o) {
+      if (!out[o]) continue;
+      const std::int64_t at = first_difference(out[o], before->second[o]);
+      if (at < 0) continue;
+      const std::string place = node->location().text();
+      notes_.flipped = format("{} {}{}{}", node->op().type().name, index_text(out[o].shape(), at),
+                              place.empty() ? "" : ", ", place);
+      return;
     }
   }
 
@@ -225,13 +270,16 @@ class Runner {
   std::unordered_map<const Node*, std::vector<bool>> wanted_;
   std::unordered_map<const Node*, std::size_t> uses_;
   std::unordered_map<const Node*, Roundings> roundings_;
-  double largest_ = 0;
+  std::unordered_set<const Node*> varying_;  // they depend on a float input
+  // Results of the plain run: of nodes that are the same in every run; without floats.
+  std::unordered_map<const Node*, std::vector<Tensor>> settled_, decisions_;
+  RoundingNotes notes_;
 };
 
 }  // namespace
 
 std::vector<Bounded> with_bounds(std::span<const Expr> outputs, std::span<const Binding> bindings,
-                                 const Arithmetic& arithmetic, double* largest) {
+                                 const Arithmetic& arithmetic, RoundingNotes* notes) {
   const bool wide = arithmetic.real == f64;
   const double epsilon =
       wide ? std::numeric_limits<double>::epsilon() : std::numeric_limits<float>::epsilon();
@@ -259,7 +307,7 @@ std::vector<Bounded> with_bounds(std::span<const Expr> outputs, std::span<const 
   for (Bounded& y : results) {
     for (double& bar : y.bars) bar = kSafety / amplification * bar + tiny;
   }
-  if (largest != nullptr) *largest = runner.largest();
+  if (notes != nullptr) *notes = runner.notes();
   return results;
 }
 

@@ -8,9 +8,14 @@
 // changes outweigh the rounding of the measurement itself), each use of a value by its own. Results
 // that come from nothing but moving, selecting and comparing values are exact and stay; so ties
 // stay ties, and a cancellation or an ill-conditioned op upstream shows in full.
+//
+// What depends on no float input is the same in every evaluation, and so are the decisions that
+// follow from it: predicates and integers (the masks of attention, from positions) and floats that
+// f32 holds, too, stay as they are. In f32 they do if what they come from does.
 #pragma once
 
 #include <span>
+#include <string>
 #include <vector>
 
 #include "fovea/ops/evaluate.h"
@@ -29,9 +34,16 @@ struct Arithmetic {
   int samples = 6;
 };
 
-/// The values of f64 expressions with bounds. `largest`, when given, receives the largest finite
-/// magnitude of any intermediate value. Throws Error as `evaluate` does.
+/// What was seen on the way.
+struct RoundingNotes {
+  double largest = 0;  ///< the largest finite magnitude of any intermediate value
+  /// The first predicate or integer that rounding may change, which makes wide bars: `greater [0,
+  /// 3]`, and where its node was made. Empty if there is none.
+  std::string flipped = {};
+};
+
+/// The values of f64 expressions with bounds. Throws Error as `evaluate` does.
 std::vector<Bounded> with_bounds(std::span<const Expr> outputs, std::span<const Binding> bindings,
-                                 const Arithmetic& arithmetic = {}, double* largest = nullptr);
+                                 const Arithmetic& arithmetic = {}, RoundingNotes* notes = nullptr);
 
 }  // namespace fovea
