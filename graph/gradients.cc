@@ -136,7 +136,13 @@ std::vector<Expr> Reverse::run() {
 void Reverse::step(const Node* node, std::vector<Expr> d) {
   const LocationScope scope(node->location());
   const OpType& type = node->op().type();
-  const std::vector<Expr> in_gradients = rule(node, d);
+  const std::vector<Expr> in_gradients = [&] {
+    try {
+      return rule(node, d);
+    } catch (const Error& error) {
+      throw error.at(node->location().text());
+    }
+  }();
   if (in_gradients.size() != node->inputs().size()) {
     throw Error(type.name, format("its gradient rule gives {} gradients for {} inputs",
                                   in_gradients.size(), node->inputs().size()))
@@ -166,8 +172,7 @@ std::vector<Expr> Reverse::rule(const Node* node, std::span<const Expr> d) const
     return node->op().vjp(node->inputs(), outputs, d);
   }
   if (type.has_decomposition) return rule_of_decomposition(node, d);
-  throw Error(type.name, "it has no gradient; leave its inputs out of wrt")
-      .at(node->location().text());
+  throw Error(type.name, "it has no gradient; leave its inputs out of wrt");
 }
 
 // Traced on one fresh placeholder for each input, differentiated there, then substituted: at the
