@@ -6,6 +6,7 @@
 #include "fovea/cli/terminal.h"
 #include "fovea/graph/gradcheck.h"
 #include "fovea/graph/gradcheck_files.h"
+#include "fovea/graph/laws.h"
 #include "fovea/tensor/file_io.h"
 #include "fovea/tensor/format.h"
 
@@ -93,7 +94,7 @@ int finish(const Options& options, GradientReport& report, bool passed, Outcome&
   return passed ? 0 : 1;
 }
 
-// Gradients of integers and predicates do not exist: such an op has no rows and no verdict.
+// Gradients of integers and predicates do not exist: such an op has no rows, but contracts.
 int check_registry(const Options& options, const Registry& registry, Outcome& out) {
   std::vector<const OpType*> types = registry.types();
   if (!options.ops.empty()) {
@@ -116,12 +117,16 @@ int check_registry(const Options& options, const Registry& registry, Outcome& ou
       continue;
     }
     GradientReport report = check_op(type, check);
-    if (!report.rows.empty() && check.order == 1) {
-      report.failures = check_contracts(type, check.seed);
+    if (check.order == 1) {
+      report.failures = check_contracts(type, check.seed, options.laws);
+      if (options.laws) {
+        report.notes.push_back(
+            format("{}: {} laws, {} failures", type.name, laws().size(), report.failures.size()));
+      }
     }
     // Linear ops have second derivatives of zero.
     const bool fine = report.passed() || (check.order > 1 && report.verdict() == Verdict::vacuous);
-    if (!fine && !report.rows.empty()) failed.emplace_back(type.name);
+    if (!fine && !(report.rows.empty() && report.failures.empty())) failed.emplace_back(type.name);
     append(all, std::move(report));
   }
   all.command = repeating(options, failed);

@@ -274,6 +274,8 @@ class Parser {
           [this](const std::string& given) { options_.budget = seconds(given); });
     app_.add_flag("--edges", options_.edges,
                   "Try the model's attention on inputs that break implementations too");
+    app_.add_flag("--laws", options_.laws,
+                  "With --ops: check every law of ops, not those of gradients and memory alone");
     text("--report", "FILE", "Write every figure as JSON", options_.report);
     text("--junit", "FILE", "Write a JUnit report for a CI system", options_.junit);
     text("--svg", "FILE", "Write a heat map of the errors of failing inputs", options_.svg);
@@ -442,6 +444,13 @@ std::optional<Options> parse_options(int argc, char** argv, std::string& out) {
             fovea::quoted(options.model));
     }
     usage("gradcheck: MODEL is missing; a model or --ops is required");
+  }
+  if (options.laws && !options.check_ops) {
+    usage("gradcheck: --laws with a model; they are laws of ops, --ops is required");
+  }
+  if (options.laws && options.order > 1) {
+    usage("gradcheck: --laws with --order {}; order 1 is required (law 6 is that of order 2)",
+          options.order);
   }
   return options;
 }

@@ -42,7 +42,7 @@ struct Options {
   std::vector<std::string> ops;
   int order = 1;
   double budget = 1e9;  // seconds
-  bool edges = false;
+  bool edges = false, laws = false;
   std::string report, junit, repro;  // files and a folder; empty: none
   std::vector<std::string> words;    // as they stood on the command line
 };

@@ -138,6 +138,8 @@ struct GradientRow {
   std::vector<double> errors = {};
   Verdict verdict = Verdict::vacuous;
   std::string note = {};  ///< the error, where the gradient could not be had
+  /// Where an op alone was checked and failed: what the failure looks like, if that is known.
+  std::string suspicion = {};
 };
 
 /// The op that is to blame for a failure.
@@ -182,10 +184,12 @@ GradientReport check_gradients(const Expr& output, std::initializer_list<Expr> w
 /// float inputs and outputs, or without gradient, gives a note and no row.
 GradientReport check_op(const OpType& type, const GradcheckOptions& options = {});
 
-/// What an op must keep besides the numbers, on its samples; one text for each failure: the laws 3,
-/// 5, 7, 8 and 12 (shapes, linearity and exact zeros, views, determinism for any number of threads
-/// and unchanged inputs, f(x, x)), and extents of 0 in place of each other extent.
-std::vector<std::string> check_contracts(const OpType& type, std::uint64_t seed = 0);
+/// What an op must keep besides the numbers, on its samples; one text for each failure: the laws 1,
+/// 3, 5, 7, 8 and 12 (what infer promised, shapes, linearity and exact zeros, views, determinism
+/// for any number of threads and unchanged inputs, f(x, x)) or all of laws.h, and extents of 0 in
+/// place of each other extent.
+std::vector<std::string> check_contracts(const OpType& type, std::uint64_t seed = 0,
+                                         bool all_laws = false);
 
 /// Attention in the graph, fused or composed: each distinct node's attributes on small inputs of
 /// the kinds that break implementations: rows that see nothing or one key, Lq and Lk that differ,

@@ -60,7 +60,8 @@ json as_json(const GradientRow& row) {
           {"findings", std::move(findings)},
           {"errors", std::move(errors)},
           {"verdict", name_of(row.verdict)},
-          {"note", row.note}};
+          {"note", row.note},
+          {"suspicion", row.suspicion}};
 }
 
 std::string xml(std::string_view text) {

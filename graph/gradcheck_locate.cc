@@ -1,6 +1,7 @@
 #include "fovea/graph/gradcheck_locate.h"
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 #include <unordered_map>
 
@@ -70,6 +71,21 @@ std::string slot_text(const OpType& type, std::size_t i) {
                                        : std::string(slot.name);
 }
 
+bool all_of_f64(std::span<const Tensor> tensors, bool (*holds)(double)) {
+  return std::ranges::all_of(tensors, [&](const Tensor& t) {
+    return !t || t.dtype() != f64 || std::ranges::all_of(t.to_vector<double>(), holds);
+  });
+}
+
+// Whether f64 results are those of f32 arithmetic: numbers of f32 and not just integers, from
+// operands that are not.
+bool computes_in_f32(const Op& op, std::span<const Tensor> values) {
+  if (!op.type().has_forward && !op.type().elementwise) return false;
+  const std::vector<Tensor> out = eval::apply(op, values);
+  return !all_of_f64(values, is_f32_number) && all_of_f64(out, is_f32_number) &&
+         !all_of_f64(out, [](double v) { return !std::isfinite(v) || v == std::floor(v); });
+}
+
 std::optional<Culprit> locate_in(const Problem& problem, const GradcheckOptions& options,
                                  int depth) {
   const NodeValues values(problem);
@@ -93,6 +109,8 @@ std::optional<Culprit> locate_in(const Problem& problem, const GradcheckOptions&
       culprit.row = *worst;
       const std::size_t k = static_cast<std::size_t>(worst - found.rows.begin());
       culprit.row.name = slot_text(type, slots[k]);
+      culprit.row.suspicion =
+          suspicion(*culprit.node, culprit.inputs, culprit.row, options.order == 1);
       if (!type.has_vjp && depth < kDeepest) {
         Problem inner = alone;
         inner.outputs.clear();
@@ -143,6 +161,28 @@ Problem problem_of_op(const std::shared_ptr<const Op>& op, std::span<const Tenso
     }
   }
   return problem;
+}
+
+std::string suspicion(const Op& op, std::span<const Tensor> values, const GradientRow& row,
+                      bool first_order) {
+  if (row.verdict != Verdict::fail) return {};
+  bool numeric_agrees = false, numeric_differs = false, forward_differs = false;
+  for (const OracleFinding& f : row.findings) {
+    numeric_agrees |= f.oracle == Oracle::numeric && f.agrees;
+    numeric_differs |= f.oracle == Oracle::numeric && !f.agrees;
+    forward_differs |= f.oracle == Oracle::forward && !f.agrees;
+  }
+  const Linear linear = op.type().linear;
+  if (forward_differs && !numeric_differs && linear != Linear::no) {
+    return format("forward mode, which follows from `linear = Linear::{}`, is wrong{}",
+                  linear == Linear::jointly ? "jointly" : "each",
+                  numeric_agrees ? ": is the op linear so?" : "");
+  }
+  if (first_order && numeric_differs && computes_in_f32(op, values)) {
+    return "forward's f64 results are f32 numbers: values, not gradients, seem to be computed in "
+           "f32";
+  }
+  return {};
 }
 
 std::optional<Culprit> locate(const Problem& problem, const GradcheckOptions& options) {

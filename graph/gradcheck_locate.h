@@ -12,6 +12,11 @@ namespace fovea {
 /// decomposition, the op of that. Nothing if none is refuted alone.
 std::optional<Culprit> locate(const Problem& problem, const GradcheckOptions& options);
 
+/// What a failing row of an op alone, with these inputs (null for those left out), looks like;
+/// empty if nothing is known. `first_order`: the row is that of the op's own gradient.
+std::string suspicion(const Op& op, std::span<const Tensor> values, const GradientRow& row,
+                      bool first_order);
+
 /// The problem of one op of a graph alone: fresh inputs with `values`, the outputs that are used.
 /// `slots` receives the number of the input that each wrt is.
 Problem problem_of_op(const std::shared_ptr<const Op>& op, std::span<const Tensor> values,

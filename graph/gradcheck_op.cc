@@ -4,8 +4,10 @@
 #include <optional>
 #include <utility>
 
+#include "fovea/graph/gradcheck_locate.h"
 #include "fovea/graph/gradcheck_prepared.h"
 #include "fovea/graph/gradients.h"
+#include "fovea/graph/law_run.h"
 #include "fovea/ops/op.h"
 #include "fovea/tensor/format.h"
 #include "fovea/tensor/random.h"
@@ -17,6 +19,7 @@ struct OpCheck::Prepared {
   std::string text;
   std::shared_ptr<const Op> op;
   std::vector<Expr> in;
+  std::vector<Tensor> values;        // of `in`
   std::vector<std::size_t> outputs;  // float outputs, by number
   std::vector<std::string> slots;    // of each wrt
   std::optional<PreparedCheck> check;
@@ -86,11 +89,12 @@ std::unique_ptr<OpCheck::Prepared> prepare(const OpType& type, const AnySample& 
     Problem problem;
     std::vector<Binding> others;
     for (std::size_t i = 0; i < sample.in.size(); ++i) {
-      if (!sample.in[i]) {
+      const Tensor value = prepared->values.emplace_back(
+          make_tensor(sample.in[i], f64, {options.seed, 64 * index + i}));
+      if (!value) {
         prepared->in.emplace_back();
         continue;
       }
-      const Tensor value = make_tensor(sample.in[i], f64, {options.seed, 64 * index + i});
       prepared->in.push_back(input(slot_name(type, i), value.dtype(), value.shape()));
       if (value.dtype() == f64) {
         problem.wrt.push_back(prepared->in.back());
@@ -108,11 +112,13 @@ std::unique_ptr<OpCheck::Prepared> prepare(const OpType& type, const AnySample& 
       problem.outputs.push_back(out[o]);
     }
     if (problem.wrt.empty() || problem.outputs.empty()) return nullptr;
+    // Once between guards, before it is run where it could do harm.
+    guarded_forward(*sample.op, prepared->values);
     for (int order = 1; order < options.order; ++order) {
       problem = differentiated(problem, options.seed + static_cast<std::uint64_t>(order));
     }
     prepared->check.emplace(std::move(problem), options);
-  } catch (const Error& error) {
+  } catch (const std::exception& error) {
     prepared->refusal = error.what();
   }
   return prepared;
@@ -123,7 +129,14 @@ std::unique_ptr<OpCheck::Prepared> prepare(const OpType& type, const AnySample& 
 OpCheck::OpCheck(const OpType& type, GradcheckOptions options)
     : type_(&type), options_(std::move(options)) {
   if (!type.has_vjp && !type.has_decomposition) return;
-  const std::vector<AnySample> samples = type.samples();
+  std::vector<AnySample> samples;
+  try {
+    samples = type.samples();
+  } catch (const std::exception& error) {
+    samples_.push_back(std::make_unique<Prepared>());
+    samples_.back()->text = "samples";
+    samples_.back()->refusal = format("they cannot be made: {}", error.what());
+  }
   for (std::size_t i = 0; i < samples.size(); ++i) {
     if (auto prepared = prepare(type, samples[i], i, options_)) {
       samples_.push_back(std::move(prepared));
@@ -164,12 +177,13 @@ GradientReport OpCheck::run(const GradientRule& rule) {
         GradientRow& row = found.rows[k];
         row.name = format("{}.{}", type_->name, sample.slots[k]);
         row.location = sample.text;
+        row.suspicion = suspicion(*sample.op, sample.values, row, options_.order == 1);
         merge(report.rows, std::move(row));
       }
       for (const std::string& note : found.notes) {
         report.notes.push_back(format("{}, {}: {}", type_->name, sample.text, note));
       }
-    } catch (const Error& error) {
+    } catch (const std::exception& error) {
       GradientRow failed;
       failed.name = std::string(type_->name);
       failed.location = sample.text;

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <iterator>
+#include <set>
 
 #include "fovea/graph/gradcheck.h"
 #include "fovea/tensor/format.h"
@@ -12,6 +13,53 @@ namespace {
 // The last `width` characters that fit, so that indices and the ends of long names stay readable.
 std::string shortened(const std::string& text, std::size_t width) {
   return text.size() <= width ? text : "~" + text.substr(text.size() - width + 1);
+}
+
+// `text` in `width` characters: the first `head`, and the last ones that fit.
+std::string cut(const std::string& text, std::size_t width, std::size_t head) {
+  if (text.size() <= width) return text;
+  return text.substr(0, head) + shortened(text.substr(head), width - head);
+}
+
+// What stands before the names' own parts: all of it ends with a dot or slash.
+std::size_t common_path(const std::vector<std::string>& names) {
+  std::size_t length = names.empty() ? 0 : names.front().size();
+  for (const std::string& name : names) {
+    const auto differs = std::ranges::mismatch(name, names.front()).in1 - name.begin();
+    length = std::min(length, static_cast<std::size_t>(differs));
+  }
+  const std::size_t end =
+      names.empty() ? std::string::npos : names.front().substr(0, length).find_last_of("./");
+  return end == std::string::npos ? 0 : end + 1;
+}
+
+// Rows' names in `width` characters, of names that are too long the parts in which they differ: the
+// ends, if those are enough, else some of the beginnings too, after what all of them begin with.
+std::vector<std::string> short_names(const std::vector<GradientRow>& rows, std::size_t width) {
+  std::vector<std::string> names, longer;
+  for (const GradientRow& row : rows) {
+    names.push_back(row.name);
+    if (row.name.size() > width) longer.push_back(row.name);
+  }
+  const std::size_t all = std::set(names.begin(), names.end()).size();
+  const std::size_t path = common_path(longer);
+  std::vector<std::string> best;
+  std::size_t most = 0;
+  for (const std::size_t left_out : {std::size_t{0}, path}) {
+    for (std::size_t head = 0; head < width; ++head) {
+      std::vector<std::string> cuts;
+      for (const std::string& name : names) {
+        const bool keep = name.size() <= width || left_out == 0;
+        cuts.push_back(cut(keep ? name : "~" + name.substr(left_out), width, head));
+      }
+      const std::size_t distinct = std::set(cuts.begin(), cuts.end()).size();
+      if (distinct <= most) continue;
+      most = distinct;
+      best = std::move(cuts);
+      if (most == all) return best;
+    }
+  }
+  return best;
 }
 
 bool compared_all(const GradientRow& row) {
@@ -55,12 +103,16 @@ std::string conclusion(const GradientRow& row) {
   }
   if (against.empty()) return "no oracle is exact enough to decide";
   if (beside.empty()) {
-    return format("{} contradict{} the gradient{}", joined(against), against.size() == 1 ? "s" : "",
-                  against.size() == 1 ? "" : ": the gradient is wrong");
+    const std::string_view verdict = !row.suspicion.empty() ? std::string_view(row.suspicion)
+                                     : against.size() == 1  ? ""
+                                                            : "the gradient is wrong";
+    return format("{} contradict{} the gradient{}{}", joined(against),
+                  against.size() == 1 ? "s" : "", verdict.empty() ? "" : ": ", verdict);
   }
-  const std::string_view suspect = numeric_agrees && forward_differs ? "forward mode is wrong"
-                                   : numeric_agrees                  ? "the decomposition is wrong"
-                                                                     : "the oracles do not agree";
+  const std::string_view suspect = !row.suspicion.empty() ? std::string_view(row.suspicion)
+                                   : numeric_agrees && forward_differs ? "forward mode is wrong"
+                                   : numeric_agrees ? "the decomposition is wrong"
+                                                    : "the oracles do not agree";
   return format("{} contradict{}, {} agree{}: {}", joined(against), against.size() == 1 ? "s" : "",
                 joined(beside), beside.size() == 1 ? "s" : "", suspect);
 }
@@ -160,11 +212,14 @@ Verdict GradientReport::verdict() const {
 std::string to_string(const GradientReport& report) {
   std::string text =
       line({"input", "checked", "by", "rel", "worst at", "analytic", "oracle", "+-", "verdict"});
+  constexpr std::size_t kNameWidth = 18;
+  const std::vector<std::string> names = short_names(report.rows, kNameWidth);
   std::string details;
-  for (const GradientRow& row : report.rows) {
+  for (std::size_t i = 0; i < report.rows.size(); ++i) {
+    const GradientRow& row = report.rows[i];
     const bool measured = !row.worst.empty();
     text += line(
-        {shortened(row.name, 18), shortened(checked_text(row), 12), letters(row),
+        {names[i], shortened(checked_text(row), 12), letters(row),
          measured ? format("{:.0e}", row.relative) : "-", measured ? shortened(row.worst, 12) : "-",
          measured ? format("{:.4g}", row.analytic) : "-",
          measured ? format("{:.4g}", row.numeric) : "-",

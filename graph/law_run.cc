@@ -16,7 +16,8 @@ namespace {
 constexpr double kRoundings = 64;
 constexpr int kSignPatterns = 16;
 constexpr double kRelativeStep = 0x1p-26;
-constexpr std::size_t kGuard = 1024;
+constexpr std::size_t kPage = 4096;
+constexpr std::size_t kAlignment = 64;
 constexpr unsigned char kGuardByte = 0x6b;
 
 // x_i (1 ± step), signs by `key`.
@@ -66,13 +67,35 @@ void SampleRun::choose_outputs() {
   }
 }
 
-std::vector<Tensor> SampleRun::forward(const std::vector<Tensor>& values) const {
-  const std::vector<GuardedOutput> memory = guarded_outputs(*op_, values, 0);
+std::vector<Tensor> guarded_forward(const Op& op, const std::vector<Tensor>& values, int pattern,
+                                    std::int64_t only) {
+  std::vector<Op::MaybeSpec> specs;
+  std::vector<Tensor> before;
+  for (const Tensor& x : values) {
+    specs.push_back(x ? Op::MaybeSpec(spec_of(x)) : std::nullopt);
+    before.push_back(x ? x.copy() : x);
+  }
+  std::vector<GuardedOutput> memory;
   std::vector<Tensor> out;
-  for (const GuardedOutput& output : memory) out.push_back(output.tensor());
+  for (const TensorSpec& spec : op.infer(specs)) {
+    const bool wanted = only < 0 || only == std::ssize(memory);
+    memory.emplace_back(spec, pattern);
+    out.push_back(wanted ? memory.back().tensor() : Tensor());
+  }
   Context context;
-  op_->forward(context, values, out);
-  for (Tensor& y : out) y = y.copy();
+  op.forward(context, values, out);
+  for (std::size_t o = 0; o < out.size(); ++o) {
+    if (memory[o].overrun()) {
+      throw Trespass(1, format("output {} is written beyond its end; infer promised {}", o,
+                               to_string(spec_of(memory[o].tensor()))));
+    }
+    out[o] = out[o] ? memory[o].tensor().copy() : Tensor();
+  }
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (auto text = difference(values[i], before[i])) {
+      throw Trespass(8, format("input {} was changed at {}", i, *text));
+    }
+  }
   return out;
 }
 
@@ -135,10 +158,13 @@ std::vector<double> SampleRun::rounding(std::size_t o, DType real) const {
 
 GuardedOutput::GuardedOutput(const TensorSpec& spec, int pattern)
     : bytes_(static_cast<std::size_t>(spec.shape.numel()) * size_of(spec.dtype)),
-      memory_(Tensor::zeros(boolean, {static_cast<std::int64_t>(bytes_ + 2 * kGuard)})) {
-  std::memset(guard(0), kGuardByte, kGuard);
-  std::memset(guard(1), kGuardByte, kGuard);
-  tensor_ = Tensor::borrow(guard(0) + kGuard, spec.dtype, spec.shape, {},
+      // Twice the elements in the widest dtype do no harm.
+      guard_(kPage + (16 * static_cast<std::size_t>(spec.shape.numel()) + kAlignment - 1) /
+                         kAlignment * kAlignment),
+      memory_(Tensor::zeros(boolean, {static_cast<std::int64_t>(bytes_ + 2 * guard_)})) {
+  std::memset(guard(0), kGuardByte, guard_);
+  std::memset(guard(1), kGuardByte, guard_);
+  tensor_ = Tensor::borrow(guard(0) + guard_, spec.dtype, spec.shape, {},
                            std::make_shared<Tensor>(memory_));
   const int byte = spec.dtype == boolean ? pattern : pattern == 0 ? 0xff : 0x25;
   std::memset(tensor_.mutable_raw(), byte, bytes_);
@@ -146,23 +172,14 @@ GuardedOutput::GuardedOutput(const TensorSpec& spec, int pattern)
 
 std::byte* GuardedOutput::guard(int side) const {
   auto* begin = static_cast<std::byte*>(memory_.mutable_raw());
-  return side == 0 ? begin : begin + kGuard + bytes_;
+  return side == 0 ? begin : begin + guard_ + bytes_;
 }
 
 bool GuardedOutput::overrun() const {
-  const auto touched = [](const std::byte* p) {
-    return std::any_of(p, p + kGuard, [](std::byte b) { return b != std::byte{kGuardByte}; });
+  const auto touched = [this](const std::byte* p) {
+    return std::any_of(p, p + guard_, [](std::byte b) { return b != std::byte{kGuardByte}; });
   };
   return touched(guard(0)) || touched(guard(1));
-}
-
-std::vector<GuardedOutput> guarded_outputs(const Op& op, const std::vector<Tensor>& values,
-                                           int pattern) {
-  std::vector<Op::MaybeSpec> specs;
-  for (const Tensor& t : values) specs.push_back(t ? Op::MaybeSpec(spec_of(t)) : std::nullopt);
-  std::vector<GuardedOutput> outputs;
-  for (const TensorSpec& spec : op.infer(specs)) outputs.emplace_back(spec, pattern);
-  return outputs;
 }
 
 std::optional<std::string> difference(const Tensor& given, const Tensor& expected) {

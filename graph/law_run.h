@@ -3,6 +3,7 @@
 #pragma once
 
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -29,10 +30,28 @@ class LawSink {
   std::string op_, sample_;
 };
 
+/// Thrown where a forward wrote to memory that is not its own. Nothing that such an op computes can
+/// be believed, and running it elsewhere would damage what is there.
+class Trespass : public std::runtime_error {
+ public:
+  Trespass(int law, const std::string& text) : std::runtime_error(text), law_(law) {}
+  /// The number of the law that is broken.
+  int law() const { return law_; }
+
+ private:
+  int law_;
+};
+
+/// What an op's forward gives for `values` (null for those left out) in fresh row-major memory
+/// between guards, filled with a pattern (GuardedOutput) before; only output `only`, or all when
+/// that is negative. Throws Trespass if it writes beyond an output or changes an input.
+std::vector<Tensor> guarded_forward(const Op& op, const std::vector<Tensor>& values,
+                                    int pattern = 0, std::int64_t only = -1);
+
 /// One sample of an op, ready to be computed and differentiated.
 class SampleRun {
  public:
-  /// Throws Error if the op refuses the sample.
+  /// Throws Error if the op refuses the sample, Trespass as `guarded_forward` does.
   SampleRun(const OpType& type, const AnySample& sample, std::uint64_t seed, std::size_t index);
 
   const OpType& type() const { return type_; }
@@ -41,9 +60,9 @@ class SampleRun {
 
   /// The inputs' values with f64 or f32 as their float type; null for those left out.
   const std::vector<Tensor>& values(DType real) const { return real == f64 ? wide_ : narrow_; }
-  /// What forward gives for `values`, in fresh row-major memory between guards, so that an op that
-  /// writes beyond its outputs does no harm here.
-  std::vector<Tensor> forward(const std::vector<Tensor>& values) const;
+  std::vector<Tensor> forward(const std::vector<Tensor>& values) const {
+    return guarded_forward(*op_, values);
+  }
   const std::vector<Tensor>& results(DType real) const {
     return real == f64 ? wide_results_ : narrow_results_;
   }
@@ -83,7 +102,8 @@ class SampleRun {
   mutable std::vector<std::vector<double>> conditions_;
 };
 
-/// Memory for an output, filled with a pattern, between two guards that nobody may write.
+/// Memory for an output, filled with a pattern, between two guards that nobody may write: a page
+/// and more, so that what an op writes too far does no harm.
 class GuardedOutput {
  public:
   /// Patterns 0 and 1 differ in every element; 0 is NaN for floats.
@@ -95,13 +115,9 @@ class GuardedOutput {
  private:
   std::byte* guard(int side) const;
 
-  std::size_t bytes_;
+  std::size_t bytes_, guard_;
   Tensor memory_, tensor_;
 };
-/// One for each output that the op promises for `values`.
-std::vector<GuardedOutput> guarded_outputs(const Op& op, const std::vector<Tensor>& values,
-                                           int pattern);
-
 /// What differs in dtype, shape or bits, or nothing. NaNs are equal.
 std::optional<std::string> difference(const Tensor& given, const Tensor& expected);
 /// The same for lists of outputs; null ones must be null in both.

@@ -54,7 +54,9 @@ std::string to_string(const LawReport& report);
 
 /// Checks every law on every op. A law that ran on no case at all is a failure too: its `op` is
 /// empty. While it runs, the number of threads and the instruction set of the process are changed.
-/// Ops that are wrong make failures, never exceptions.
+/// Ops that are wrong make failures, never exceptions. An op whose forward writes beyond its
+/// outputs (as far as guards around them reach) or into its inputs is not run again: it has that
+/// failure, of law 1 or 8 whatever `only` says, and no other.
 LawReport check_laws(const Registry& registry, const LawOptions& options = {});
 /// The same for one op; laws that do not apply to it have no cases.
 LawReport check_laws(const OpType& type, const LawOptions& options = {});

@@ -17,17 +17,32 @@ namespace {
 constexpr double kTau = 0x1p-31;       // of gradients: see gradcheck.h
 constexpr double kTwoModes = 0x1p-40;  // of ⟨v, J u⟩ and ⟨Jᵀ v, u⟩, relative to their terms
 
+// What contradicts a row besides differences, and why that may be.
+std::string contradictions(const OpType& type, const GradientRow& row) {
+  std::string text;
+  bool forward_differs = false;
+  for (const OracleFinding& f : row.findings) {
+    if (f.agrees || f.oracle == Oracle::numeric) continue;
+    text += format(", {} {:.15g} +- {:.1e}", name_of(f.oracle), f.value, f.bar);
+    forward_differs |= f.oracle == Oracle::forward;
+  }
+  if (!row.suspicion.empty()) return text + " (" + row.suspicion + ")";
+  if (forward_differs && type.linear != Linear::no) text += " (forward mode follows from `linear`)";
+  return text;
+}
+
 // Reports rows that fail, and those that stay open: a law that cannot be decided does not hold.
-void report_rows(const GradientReport& report, const std::string& what, LawSink& sink) {
+void report_rows(const GradientReport& report, const OpType& type, const std::string& what,
+                 LawSink& sink) {
   for (const GradientRow& row : report.rows) {
     if (row.verdict != Verdict::fail && row.verdict != Verdict::inconclusive) continue;
     if (!row.note.empty()) {
       sink.broken(what + row.note);
       continue;
     }
-    sink.broken(format("{}gradient of {} at {}: analytic {:.15g}, numeric {:.15g} +- {:.1e}: {}",
+    sink.broken(format("{}gradient of {} at {}: analytic {:.15g}, numeric {:.15g} +- {:.1e}{}: {}",
                        what, row.name, row.worst, row.analytic, row.numeric, row.uncertainty,
-                       name_of(row.verdict)));
+                       contradictions(type, row), name_of(row.verdict)));
   }
 }
 
@@ -102,7 +117,7 @@ void check_gradient_shapes(const SampleRun& run, LawSink& sink) {
 
 void check_numerically(const OpType& type, std::uint64_t seed, LawSink& sink) {
   const GradientReport report = check_op(type, {.seed = seed});
-  report_rows(report, "", sink);
+  report_rows(report, type, "", sink);
   for (const GradientRow& row : report.rows) {
     sink.ran();
     if (row.verdict == Verdict::vacuous) {
@@ -118,7 +133,7 @@ void check_each_output(const SampleRun& run, LawSink& sink) {
     if (!is_float(y.dtype())) continue;
     report_rows(check_gradients(std::span(&y, 1), run.wrt(),
                                 {.values = run.bindings(), .seed = run.seed(), .locate = false}),
-                format("output {} alone: ", y.output()), sink);
+                run.type(), format("output {} alone: ", y.output()), sink);
     sink.ran();
   }
 }
@@ -163,7 +178,7 @@ void check_second_order(const SampleRun& run, LawSink& sink) {
     report.rows[k].name = k < run.wrt().size() ? slot_text(run.type(), slot_of(run, run.wrt()[k]))
                                                : format("cotangent {}", k - run.wrt().size());
   }
-  report_rows(report, "second order: ", sink);
+  report_rows(report, run.type(), "second order: ", sink);
   if (std::ranges::count(report.rows, Verdict::pass, &GradientRow::verdict) > 0) sink.ran();
 }
 
@@ -199,7 +214,7 @@ void check_shared_input(const SampleRun& run, LawSink& sink) {
       }
       report_rows(check_gradients(out, std::span(&z, 1),
                                   {.values = bindings, .seed = run.seed(), .locate = false}),
-                  what, sink);
+                  run.type(), what, sink);
       sink.ran();
     }
   }

@@ -78,6 +78,12 @@ void lacks(const Op& op, std::string_view what) {
 }
 
 std::vector<TensorSpec> infer_by_decomposition(const Op& op, std::span<const Op::MaybeSpec> in) {
+  if (!op.type().has_decomposition) {
+    fail(
+        op.type().name,
+        "it has neither infer nor decomposition, spelt and typed as op.h says; its outputs' shapes "
+        "must come from one of them");
+  }
   std::vector<Expr> placeholders;
   for (const Op::MaybeSpec& spec : in) {
     placeholders.push_back(spec ? input("", spec->dtype, spec->shape) : Expr());

@@ -24,6 +24,14 @@ MODEL = """{
 }
 """
 
+FUSED = """{
+  "fovea": 1,
+  "inputs": {"q": {"shape": [3, 2]}},
+  "nodes": [{"op": "attention", "inputs": ["q", "q", "q"], "name": "y", "attrs": {"require": "fused"}}],
+  "outputs": ["y"]
+}
+"""
+
 
 def run(program, *words):
     result = subprocess.run([str(program), *words], capture_output=True, text=True, check=False)
@@ -72,6 +80,26 @@ class GradcheckTest(unittest.TestCase):
         self.assertNotIn("softmax", out)
         self.assertIn("repeat: fovea gradcheck --ops broken --seed 0", out)
         self.assertEqual(run(BROKEN, "--ops", "softmax")[0], 0)
+
+    def test_laws_of_ops(self):
+        status, out, _ = run(FOVEA, "gradcheck", "--ops", "relu,greater", "--laws")
+        self.assertEqual(status, 0, out)
+        self.assertIn("relu: 14 laws, 0 failures", out)
+        self.assertIn("greater: 14 laws, 0 failures", out)
+        status, out, _ = run(BROKEN, "--laws")
+        self.assertEqual(status, 1)
+        self.assertIn("law 4: gradient of broken.x at [", out)
+        for words in ([ATTENTION], ["--ops", "relu", "--order", "2"]):
+            status, _, error = run(FOVEA, "gradcheck", *words, "--laws")
+            self.assertEqual(status, 2)
+            self.assertIn("--laws", error)
+
+    def test_second_order_of_what_must_stay_fused_is_refused_with_its_place(self):
+        path = self.path("model.json")
+        pathlib.Path(path).write_text(FUSED)
+        status, _, error = run(FOVEA, "gradcheck", path, "--order", "2")
+        self.assertEqual(status, 2)
+        self.assertRegex(error, r"model.json:4:\d+: /nodes/0: attention")
 
     def test_a_failure_is_located_and_reproduced(self):
         pathlib.Path(self.path("model.json")).write_text(MODEL)

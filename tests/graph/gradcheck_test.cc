@@ -10,6 +10,7 @@
 
 #include "fovea/graph/gradcheck_doctest.h"
 #include "fovea/graph/numeric.h"
+#include "fovea/ops/attention.h"
 #include "fovea/ops/elementwise.h"
 #include "fovea/ops/logic.h"
 #include "fovea/ops/movement.h"
@@ -222,6 +223,78 @@ TEST_CASE("ops are checked on all their samples") {
   const GradientReport none = check_op(op_type<IsFinite>());
   CHECK(none.rows.empty());
   CHECK(none.notes.size() == 1);
+}
+
+TEST_CASE("masks that come from positions are decided once, equal positions too") {
+  const Tensor positions = Tensor::from({0.0, 1.0, 2.0, 3.0, 4.0, 5.0}, {6});
+  for (const DType real : {f32, f64}) {
+    CAPTURE(real);
+    const Expr s = input("s", real, {6, 6}), at = constant(positions.astype(real));
+    const Expr i = reshape(at, {.shape = {6, 1}}), j = at - 2;
+    GradcheckOptions contracts;
+    contracts.contracts = true;
+    const GradientReport report =
+        check_gradients(where(greater_equal(i - j, 2), s, 0), {s}, contracts);
+    CHECK_MESSAGE(report.passed(), to_string(report));
+    // Thirds are rounded: the same in every evaluation in f64, but not in f32.
+    const Expr row = at * (1.0 / 3), column = reshape(at / 3, {.shape = {6, 1}});
+    const GradientReport thirds = check_gradients(where(greater_equal(column, row), s, 0), {s});
+    CHECK_MESSAGE(thirds.rows[0].verdict == Verdict::pass, to_string(thirds));
+    if (real == f64) continue;
+    CHECK(thirds.rows[1].verdict == Verdict::inconclusive);
+    CHECK(to_string(thirds).find("rounding in f32 may decide greater_equal [") !=
+          std::string::npos);
+  }
+}
+
+TEST_CASE("where rounding decides, the report says which comparison") {
+  const Expr x = input("x", f64, {4});
+  const Expr y = where(greater_equal(3 * x, x + x + x), exp(x), 0);
+  const GradientReport report = check_gradients(y, {x});
+  CHECK_FALSE(report.passed());
+  CHECK_MESSAGE(to_string(report).find("rounding may decide greater_equal [") != std::string::npos,
+                to_string(report));
+}
+
+TEST_CASE("what a failure looks like is said") {
+  const auto text = [](const OpType& type) { return to_string(check_op(type)); };
+  CHECK(text(op_type<wrong::AccumulatesInF32>())
+            .find("values, not gradients, seem to be computed in f32") != std::string::npos);
+  CHECK(text(op_type<wrong::NotJointlyLinear>())
+            .find("forward mode, which follows from `linear = Linear::jointly`, is wrong") !=
+        std::string::npos);
+  CHECK(text(op_type<wrong::WrongSign>()).find("the gradient is wrong\n") != std::string::npos);
+  CHECK(text(op_type<wrong::Throws>()).find("sample 2: scaled: boom") != std::string::npos);
+}
+
+TEST_CASE("names that are too long for the table keep what tells them apart") {
+  GradientReport report;
+  for (const char* name :
+       {"model.layers.0.self.q_proj (f32)", "model.layers.1.self.q_proj (f32)",
+        "model.layers.0.self.k_proj (f32)", "model.layers.1.self.k_proj (f32)", "x"}) {
+    report.rows.emplace_back().name = name;
+  }
+  std::istringstream lines(to_string(report));
+  std::vector<std::string> cells;
+  std::string line;
+  std::getline(lines, line);
+  for (std::size_t i = 0; i < report.rows.size() && std::getline(lines, line); ++i) {
+    cells.push_back(line.substr(0, 18));
+  }
+  CHECK(cells == std::vector<std::string>{"~0~lf.q_proj (f32)", "~1~lf.q_proj (f32)",
+                                          "~0~lf.k_proj (f32)", "~1~lf.k_proj (f32)",
+                                          "x                 "});
+}
+
+TEST_CASE("a derivative that is refused says where") {
+  const Expr q = input("q", f64, {3, 2});
+  GradcheckOptions second;
+  second.order = 2;
+  Attention fused;
+  fused.require = Require::fused;
+  const Expr y = apply(fused, {q, q, q}, Location("model.json:7:5: /nodes/1")).y;
+  CHECK_THROWS_WITH_AS(check_gradients(y, {q}, second),
+                       doctest::Contains("model.json:7:5: /nodes/1: attention"), Error);
 }
 
 TEST_CASE("values of other shapes, and wrt that are no floats, are refused") {

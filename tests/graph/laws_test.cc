@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "fovea/graph/gradcheck.h"
 #include "fovea/graph/jvp.h"
 #include "wrong_ops.h"
 
@@ -95,6 +96,33 @@ TEST_CASE("wrong results are caught") {
   if (kernels::available_isas().size() > 1) check_caught<DependsOnIsa>(10);
 }
 
+// An op that writes where it may not has one failure, says what it did, and is not run again: the
+// gradient checker does not either.
+template <class Op>
+void check_stopped(int law, const std::string& text) {
+  for (const std::vector<int>& only : {std::vector<int>{}, {law}, {4}}) {
+    const LawReport report = check_laws(op_type<Op>(), {.only = only});
+    CAPTURE(to_string(report));
+    REQUIRE(report.failures.size() == 1);
+    CHECK(report.failures[0].law == law);
+    CHECK(report.failures[0].text.find(text) != std::string::npos);
+    CHECK(report.failures[0].sample == "sample 1");
+  }
+  const GradientReport gradients = check_op(op_type<Op>());
+  CAPTURE(to_string(gradients));
+  CHECK(gradients.verdict() == Verdict::fail);
+  CHECK(to_string(gradients).find("sample 1: " + text) != std::string::npos);
+  CHECK_FALSE(check_contracts(op_type<Op>()).empty());
+}
+
+TEST_CASE("ops that write into what is not theirs are stopped") {
+  using namespace wrong;
+  check_stopped<WritesBeyond>(1, "output 0 is written beyond its end; infer promised f64 (3, 2)");
+  check_stopped<WritesFarBeyond>(1, "output 0 is written beyond its end; infer promised f64 (1,)");
+  check_stopped<ChangesInput>(8, "input 0 was changed at [0, 0]: ");
+  check_stopped<MakesInputPositive>(8, "input 0 was changed at [0, ");
+}
+
 TEST_CASE("wrong refusals are caught") {
   using namespace wrong;
   check_caught<RefusesNothing>(2);
@@ -129,12 +157,25 @@ TEST_CASE("wrong descriptions are caught") {
   check_caught<LosesAttribute>(11);
   check_caught<WrongForwardMode>(13);
   check_caught<NotLinear>(13);
+  check_caught<NotJointlyLinear>(6);
   check_caught<WrongDecomposition>(13);
   check_caught<DecompositionOfOtherShape>(13);
   check_caught<NoDoc>(14);
   check_caught<NoHelp>(14);
   check_caught<OneSample>(14);
   check_caught<NoRejects>(14);
+}
+
+TEST_CASE("what contradicts is in the text") {
+  const LawReport second = check_laws(op_type<wrong::NotJointlyLinear>(), {.only = {6}});
+  const std::string text = to_string(second);
+  CAPTURE(text);
+  CHECK(text.find(", forward ") != std::string::npos);
+  CHECK(text.find("(forward mode follows from `linear`): FAIL") != std::string::npos);
+  CHECK_THROWS_WITH_AS(eval::apply(wrong::MisspeltInfer{}, {Tensor::zeros(f64, {2})}),
+                       "misspelt: it has neither infer nor decomposition, spelt and typed as op.h "
+                       "says; its outputs' shapes must come from one of them",
+                       Error);
 }
 
 TEST_CASE("every built-in op with a gradient has forward mode too") {

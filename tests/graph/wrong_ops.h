@@ -22,15 +22,19 @@
 
 namespace fovea::wrong {
 
-// y[i] = f(x[i]) for row-major memory that starts at x[0].
+// y[i] = f(x[i]) for `count` elements of row-major memory that starts at x[0].
 template <class F>
-void map_elements(const Tensor& x, const Tensor& y, const F& f) {
+void map_elements(const Tensor& x, const Tensor& y, const F& f, std::int64_t count) {
   visit_dtype(x.dtype(), [&]<class T>(std::type_identity<T>) {
     if constexpr (std::is_floating_point_v<T>) {
       auto* out = y.mutable_data<T>();
-      for (std::int64_t i = 0; i < y.numel(); ++i) out[i] = static_cast<T>(f(x.data<T>()[i]));
+      for (std::int64_t i = 0; i < count; ++i) out[i] = static_cast<T>(f(x.data<T>()[i]));
     }
   });
+}
+template <class F>
+void map_elements(const Tensor& x, const Tensor& y, const F& f) {
+  map_elements(x, y, f, y.numel());
 }
 
 // y = factor x², all of it right. The others replace one member.
@@ -69,6 +73,33 @@ struct Base {
 
 struct Honest : Base<Honest> {};
 
+// Computes in f32, whatever its input is.
+struct AccumulatesInF32 : Base<AccumulatesInF32> {
+  void forward(Context&, const In<Tensor>& in, Out<Tensor>& out) const {
+    map_elements(in.x.contiguous(), out.y, [this](double x) {
+      const auto narrow = static_cast<float>(x);
+      return static_cast<float>(factor) * narrow * narrow;
+    });
+  }
+};
+
+struct Throws : Base<Throws> {
+  void forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const {
+    if (factor != 1) throw std::runtime_error("boom");
+    Base::forward(context, in, out);
+  }
+};
+
+struct MisspeltInfer {
+  static constexpr std::string_view name = "misspelt", doc = "y = x";
+  template <class T>
+  using In = X<T>;
+  template <class T>
+  using Out = Y<T>;
+  Out<TensorSpec> infers(const In<TensorSpec>& in) const { return {in.x}; }
+  void forward(Context&, const In<Tensor>& in, Out<Tensor>& out) const { out.y.copy_from(in.x); }
+};
+
 // Law 1.
 struct LastNotFilled : Base<LastNotFilled> {
   void forward(Context&, const In<Tensor>& in, Out<Tensor>& out) const {
@@ -82,6 +113,30 @@ struct PromisesNarrow : Base<PromisesNarrow> {
 struct PromisesLess : Base<PromisesLess> {
   Out<TensorSpec> infer(const In<TensorSpec>& in) const { return {{in.x.dtype, {2}}}; }
   void forward(Context&, const In<Tensor>& in, Out<Tensor>& out) const { out.y.copy_from(in.x); }
+};
+// The last extent of x less one, or the shape of another input: forward writes more.
+struct WritesBeyond : Base<WritesBeyond> {
+  Out<TensorSpec> infer(const In<TensorSpec>& in) const {
+    if (!is_float(in.x.dtype)) fail("wrong", "x is {}; f32 or f64 is required", in.x.dtype);
+    return {{in.x.dtype, {in.x.shape[0], in.x.shape[-1] - 1}}};
+  }
+  void forward(Context&, const In<Tensor>& in, Out<Tensor>& out) const {
+    map_elements(
+        in.x.contiguous(), out.y, [](auto x) { return x * x; }, in.x.numel());
+  }
+};
+struct WritesFarBeyond : Base<WritesFarBeyond> {
+  Out<TensorSpec> infer(const In<TensorSpec>& in) const {
+    if (!is_float(in.x.dtype)) fail("wrong", "x is {}; f32 or f64 is required", in.x.dtype);
+    return {{in.x.dtype, {1}}};
+  }
+  void forward(Context&, const In<Tensor>& in, Out<Tensor>& out) const {
+    map_elements(
+        in.x.contiguous(), out.y, [](auto x) { return x * x; }, in.x.numel());
+  }
+  static std::vector<Sample<WritesFarBeyond>> samples() {
+    return {{{}, {arg::normal({16, 30})}}, {{}, {arg::normal({3})}}};
+  }
 };
 struct ReadsAfterWriting : Base<ReadsAfterWriting> {
   static constexpr bool overwrites = true;
@@ -294,6 +349,13 @@ struct ChangesInput : Base<ChangesInput> {
     map_elements(in.x, in.x, [](auto x) { return -x; });
   }
 };
+// What it leaves behind gives the same result again.
+struct MakesInputPositive : Base<MakesInputPositive> {
+  void forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const {
+    map_elements(in.x, in.x, [](auto x) { return x < 0 ? -x : x; });
+    Base::forward(context, in, out);
+  }
+};
 struct Forgetful : Base<Forgetful> {
   void forward(Context&, const In<Tensor>& in, Out<Tensor>& out) const {
     static std::atomic<int> calls = 0;
@@ -339,6 +401,37 @@ struct WrongForwardMode : Base<WrongForwardMode> {
 };
 struct NotLinear : Base<NotLinear> {
   static constexpr Linear linear = Linear::jointly;
+};
+// Linear in each input, not in both together; its own gradient, so that law 6 sees it as well.
+struct NotJointlyLinear {
+  static constexpr std::string_view name = "wrong_product", doc = "y = a b";
+  template <class T>
+  struct In {
+    T a, b;
+    static constexpr std::array<std::string_view, 2> names{"a", "b"};
+  };
+  template <class T>
+  using Out = Y<T>;
+  static constexpr Linear linear = Linear::jointly;
+  Out<TensorSpec> infer(const In<TensorSpec>& in) const {
+    if (!is_float(in.a.dtype) || in.a != in.b) fail("wrong_product", "bool");
+    return {in.a};
+  }
+  void forward(Context&, const In<Tensor>& in, Out<Tensor>& out) const {
+    const Tensor b = in.b.contiguous();
+    std::int64_t i = 0;
+    map_elements(in.a.contiguous(), out.y,
+                 [&](auto a) { return a * b.as_strided({}, {}, i++).item(); });
+  }
+  In<Expr> vjp(const In<Expr>& in, const Out<Expr>&, const Out<Expr>& d) const {
+    return {apply(*this, {d.y, in.b}, Location()).y, apply(*this, {in.a, d.y}, Location()).y};
+  }
+  static std::vector<Sample<NotJointlyLinear>> samples() {
+    return {{{}, {arg::normal({2}), arg::normal({2})}}, {{}, {arg::normal({3}), arg::normal({3})}}};
+  }
+  static std::vector<Reject<NotJointlyLinear>> rejects() {
+    return {{{}, {arg::bernoulli({2}), arg::bernoulli({2})}, "bool"}};
+  }
 };
 struct WrongDecomposition : Base<WrongDecomposition> {
   Out<Expr> decomposition(const In<Expr>& in) const { return {in.x * in.x}; }
