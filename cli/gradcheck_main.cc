@@ -36,7 +36,8 @@ int main(int argc, char** argv) {
       // A file after an option is that option's: `--report x.json`.
       const std::string_view before = i > 1 ? argv[i - 1] : "";
       const bool is_value = before.starts_with("--") && before.find('=') == before.npos &&
-                            before != "--edges" && before != "--quiet" && before != "--json";
+                            before != "--edges" && before != "--laws" && before != "--quiet" &&
+                            before != "--json";
       chosen = chosen || word.starts_with("--ops") || word == "--help" || word == "-h" ||
                (word.ends_with(".json") && !is_value);
     }
