@@ -70,12 +70,13 @@ void add_row_cases(std::vector<Case>& cases, Size size) {
       {"softmax", softmax_last, 64, 1024},
       {"softmax", softmax_last, 4096 / scale, 4096 / scale},
       {"softmax", softmax_last, 64, 1024, f64},
-      {"softmax", [](const Expr& x) { return softmax(x, {.axis = 0}); }, 1024, 64},
+      {"softmax_columns", [](const Expr& x) { return softmax(x, {.axis = 0}); }, 1024, 64},
       {"softmax_gradient",
        [](const Expr& x) {
          return gradients(std::vector{softmax(x)}, std::vector{x}, std::vector{x})[0];
        },
        64, 1024},
+      {"softmax", softmax_last, 1024, 64},
       {"log_softmax", [](const Expr& x) { return log_softmax(x); }, 64, 1024},
       {"logsumexp", [](const Expr& x) { return logsumexp(x, {.axes = -1}); }, 64, 1024},
       {"sum_rows", [](const Expr& x) { return sum(x, {.axes = -1}); }, 64, 1024},
@@ -86,6 +87,8 @@ void add_row_cases(std::vector<Case>& cases, Size size) {
       {"erf", [](const Expr& x) { return erf(x); }, 64, 1024},
       {"sigmoid", [](const Expr& x) { return sigmoid(x); }, 64, 1024},
       {"gelu", [](const Expr& x) { return gelu(x); }, 64, 1024},
+      {"layer_norm", [](const Expr& x) { return layer_norm(x); }, 64, 1024},
+      {"rope", [](const Expr& x) { return rope(x); }, 512, 128},
       {"exp", [](const Expr& x) { return exp(x); }, 64, 1024, f64},
       {"tanh", [](const Expr& x) { return tanh(x); }, 64, 1024, f64}};
   for (const RowCase& row : rows) cases.push_back(row_case(row));

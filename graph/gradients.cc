@@ -8,24 +8,13 @@
 #include "fovea/ops/movement.h"
 #include "fovea/ops/node_map.h"
 #include "fovea/ops/op.h"
+#include "fovea/ops/reduce.h"
 #include "fovea/ops/reductions.h"
 #include "fovea/tensor/format.h"
 
 namespace fovea {
 
 namespace {
-
-// The transpose of broadcasting: `d` summed over the axes that `shape` was broadcast along.
-Expr sum_to(const Expr& d, const Shape& shape) {
-  if (d.shape() == shape) return d;
-  std::vector<std::int64_t> axes;
-  const std::int64_t extra = d.rank() - shape.rank();
-  for (std::int64_t axis = 0; axis < d.rank(); ++axis) {
-    if (axis < extra || (shape[axis - extra] == 1 && d.shape()[axis] != 1)) axes.push_back(axis);
-  }
-  const Expr summed = sum(d, {.axes = Axes(axes), .keep_dims = true});
-  return extra == 0 ? summed : reshape(summed, {.shape = {shape.begin(), shape.end()}});
-}
 
 Expr zeros(const TensorSpec& spec) {
   return broadcast_to(constant(spec.dtype, 0), {.shape = {spec.shape.begin(), spec.shape.end()}});
@@ -152,7 +141,7 @@ void Reverse::step(const Node* node, std::vector<Expr> d) {
     const Expr& x = node->inputs()[i];
     Expr dx = in_gradients[i];
     if (!dx || !relevant(x)) continue;
-    if (type.broadcasts && broadcasts_to(x.shape(), dx.shape())) dx = sum_to(dx, x.shape());
+    if (type.broadcasts && broadcasts_to(x.shape(), dx.shape())) dx = detail::sum_to(dx, x.shape());
     if (dx.spec() != x.spec()) {
       throw Error(type.name, format("its gradient rule gives {} for input {}, which is {}",
                                     to_string(dx.spec()), i, to_string(x.spec())))

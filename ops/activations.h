@@ -67,13 +67,13 @@ struct Relu : Unary<Relu> {
   static std::vector<Reject<Relu>> rejects();
 };
 
-/// At -infinity 0, its limit.
+/// At -infinity 0, its limit; the derivatives at both infinities are their limits too.
 struct Silu : Unary<Silu> {
   static constexpr std::string_view name = "silu", doc = "y = x * sigmoid(x), the swish function";
   template <class T>
   T formula(T x) const {
     const T s = Sigmoid{}.formula(x);
-    return s == T(0) ? T(0) : x * s;
+    return s == T(0) ? T(0) : s == T(1) ? x : x * s;
   }
   TileKernel tile_kernel(std::span<const DType> in) const;
   Expr derivative(const Expr& x, const Expr& y) const;
@@ -87,7 +87,8 @@ struct EnumNames<GeluApproximate> {
   static constexpr std::array names{"none", "tanh"};
 };
 
-/// Source: Hendrycks and Gimpel, "Gaussian error linear units" (arXiv 1606.08415).
+/// At -infinity 0, its limit; far to the left y keeps its relative accuracy. Source: Hendrycks and
+/// Gimpel, "Gaussian error linear units" (arXiv 1606.08415).
 struct Gelu {
   static constexpr std::string_view name = "gelu",
                                     doc = "y = x * (the normal distribution's cdf at x)";
@@ -95,6 +96,7 @@ struct Gelu {
   using In = X<T>;
   template <class T>
   using Out = Y<T>;
+  static constexpr bool overwrites = true;
   GeluApproximate approximate = GeluApproximate::none;
   static constexpr std::tuple attributes{Attribute{
       "approximate", &Gelu::approximate,
@@ -103,6 +105,8 @@ struct Gelu {
   Out<TensorSpec> infer(const In<TensorSpec>& in) const {
     return {detail::infer_elementwise(name, Domain::floats, in.x)};
   }
+  TileKernel tile_kernel(std::span<const DType> in) const;
+  In<Expr> vjp(const In<Expr>& in, const Out<Expr>& out, const Out<Expr>& d) const;
   Out<Expr> decomposition(const In<Expr>& in) const;
   static std::vector<Sample<Gelu>> samples();
   static std::vector<Reject<Gelu>> rejects();

@@ -4,6 +4,7 @@
 #include "fovea/ops/attention_terms.h"
 #include "fovea/ops/define.h"
 #include "fovea/ops/elementwise.h"
+#include "fovea/ops/reduce.h"
 #include "fovea/ops/reductions.h"
 #include "fovea/tensor/format.h"
 #include "fovea/tensor/parallel.h"

@@ -165,13 +165,4 @@ Expr AttentionTerms::scatter(const Expr& w, const Expr& x) const {
 
 Expr column(const Expr& x) { return reshape(x, {.shape = list(x.shape().inserted(x.rank(), 1))}); }
 
-Expr sum_to(const Expr& x, const Shape& shape) {
-  std::vector<std::int64_t> axes;
-  const std::int64_t extra = x.rank() - shape.rank();
-  for (std::int64_t axis = 0; axis < x.rank(); ++axis) {
-    if (axis < extra || shape[axis - extra] != x.shape()[axis]) axes.push_back(axis);
-  }
-  return reshape(sum(x, {.axes = Axes(axes), .keep_dims = true}), {.shape = list(shape)});
-}
-
 }  // namespace fovea::detail

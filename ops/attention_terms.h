@@ -48,7 +48,5 @@ class AttentionTerms {
 
 /// (…, Lq) as (…, Lq, 1).
 Expr column(const Expr& x);
-/// `x` summed over the axes along which `shape` broadcasts to it.
-Expr sum_to(const Expr& x, const Shape& shape);
 
 }  // namespace fovea::detail

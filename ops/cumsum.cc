@@ -37,7 +37,7 @@ void run(const Cumsum& op, const Tensor& x, const Tensor& y) {
   const std::int64_t n = x.shape()[at];
   const std::int64_t direction = op.reverse ? -1 : 1, first = op.reverse ? n - 1 : 0;
   const std::int64_t x_along = x.strides()[index], y_along = y.strides()[index];
-  const Walk<2> walk(x.shape(), {&x.strides(), &y.strides()}, AxisMask{1} << at);
+  const Walk<2> walk(x.shape(), {x.strides(), y.strides()}, AxisMask{1} << at);
   const T* from = x.data<T>() + first * x_along;
   T* to = y.mutable_data<T>() + first * y_along;
   parallel_for((walk.positions() + kRows - 1) / kRows, [&](std::int64_t task) {

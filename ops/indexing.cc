@@ -32,7 +32,7 @@ std::string at_text(const Shape& shape, std::int64_t flat) {
 }
 
 void check_indices(const Tensor& indices, const IndexRange& range) {
-  const Walk<1> walk(indices.shape(), {&indices.strides()});
+  const Walk<1> walk(indices.shape(), {indices.strides()});
   const auto* index = indices.data<std::int64_t>();
   std::int64_t flat = 0;
   walk.visit(0, walk.positions(), [&](const auto& at, std::int64_t n) {
@@ -114,7 +114,7 @@ void Take::forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) con
   auto* positions = reinterpret_cast<std::int64_t*>(
       context.scratch(static_cast<std::size_t>(count) * sizeof(std::int64_t)));
   bool valid = true;
-  const Walk<1> walk(indices.shape(), {&indices.strides()});
+  const Walk<1> walk(indices.shape(), {indices.strides()});
   walk.visit(0, walk.positions(), [&](const auto& from, std::int64_t n) {
     const std::int64_t* index = indices.data<std::int64_t>() + from[0];
     for (std::int64_t i = 0; i < n; ++i) {
@@ -218,7 +218,7 @@ void Gather::forward(Context&, const In<Tensor>& in, Out<Tensor>& out) const {
   const Tensor &x = in.x, &indices = in.indices;
   const std::int64_t at = normalize_axis(name, axis, x.rank());
   const std::int64_t extent = x.shape()[at], count = indices.shape()[at];
-  const Walk<3> walk(out.y.shape(), {&x.strides(), &indices.strides(), &out.y.strides()},
+  const Walk<3> walk(out.y.shape(), {x.strides(), indices.strides(), out.y.strides()},
                      AxisMask{1} << at);
   const std::int64_t x_along = along(x, at), index_along = along(indices, at),
                      y_along = along(out.y, at);
@@ -284,7 +284,7 @@ bool add_updates(const Tensor& y, const Tensor& indices, const Tensor& updates, 
   // i64 wraps around.
   using Number = std::conditional_t<std::is_integral_v<T>, std::uint64_t, T>;
   const std::int64_t extent = y.shape()[at], count = indices.shape()[at];
-  const Walk<3> walk(indices.shape(), {&y.strides(), &indices.strides(), &updates.strides()},
+  const Walk<3> walk(indices.shape(), {y.strides(), indices.strides(), updates.strides()},
                      AxisMask{1} << at);
   const std::int64_t y_along = along(y, at), index_along = along(indices, at),
                      update_along = along(updates, at);

@@ -24,7 +24,7 @@ Y<TensorSpec> OneHot::infer(const In<TensorSpec>& in) const {
 }
 
 void OneHot::forward(Context&, const In<Tensor>& in, Out<Tensor>& out) const {
-  const Walk<1> walk(in.indices.shape(), {&in.indices.strides()});
+  const Walk<1> walk(in.indices.shape(), {in.indices.strides()});
   const auto* index = in.indices.data<std::int64_t>();
   bool valid = true;
   visit_dtype(dtype, [&]<class T>(std::type_identity<T>) {

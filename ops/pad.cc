@@ -56,7 +56,7 @@ Y<TensorSpec> Pad::infer(const In<TensorSpec>& in) const {
 
 void Pad::forward(Context&, const In<Tensor>& in, Out<Tensor>& out) const {
   const Tensor &x = in.x, &y = out.y;
-  const Walk<2> walk(x.shape(), {&x.strides(), &y.strides()});
+  const Walk<2> walk(x.shape(), {x.strides(), y.strides()});
   std::int64_t start = 0;
   for (std::int64_t axis = 0; axis < x.rank(); ++axis) {
     start += width(before, axis) * y.strides()[static_cast<std::size_t>(axis)];

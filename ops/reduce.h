@@ -21,4 +21,7 @@ Expr unreduce(const Expr& y, const Expr& x, const Axes& axes, bool keep_dims);
 /// y repeated to x's shape.
 Expr spread(const Expr& y, const Expr& x, const Axes& axes, bool keep_dims);
 
+/// The transpose of broadcasting: x summed over the axes along which `shape` was repeated.
+Expr sum_to(const Expr& x, const Shape& shape);
+
 }  // namespace fovea::detail

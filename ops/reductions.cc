@@ -1,10 +1,12 @@
 #include "fovea/ops/reductions.h"
 
 #include <algorithm>
+#include <array>
+#include <numeric>
 
 #include "fovea/ops/define.h"
 #include "fovea/ops/elementwise.h"
-#include "fovea/ops/kernels/rows.h"
+#include "fovea/ops/kernels/kernels.h"
 #include "fovea/ops/movement.h"
 #include "fovea/ops/reduce.h"
 #include "fovea/ops/row_view.h"
@@ -17,11 +19,12 @@ namespace {
 
 // Rows are reduced in pieces of this many elements, pieces in order: fixed, so that the result
 // follows from the shape.
-constexpr std::int64_t kPiece = 4096;
-// Elements of one parallel task.
-constexpr std::int64_t kTask = 8 * kPiece;
+constexpr std::int64_t kPiece = kernels::kPiece;
+// Elements of one parallel task, and columns where it has some.
+constexpr std::int64_t kTask = 8 * kPiece, kColumns = 64;
 
-// A reduction says what a piece becomes, how pieces become a row, and how a row ends.
+// A reduction says what a piece becomes, of a row or of each of some columns `step` apart; how
+// pieces become a row; and how a row ends.
 
 template <class T>
 struct SumOf {
@@ -29,6 +32,10 @@ struct SumOf {
   bool is_mean = false;
 
   double piece(const T* x, std::int64_t n) const { return kernels::sum(x, n, 1); }
+  void columns(const T* x, std::int64_t step, std::int64_t n, std::int64_t count,
+               double* sums) const {
+    kernels::loops<T>(kernels::kernels()).sum_columns(x, step, n, count, sums);
+  }
   double merge(const double* x, std::int64_t n) const { return kernels::sum(x, n, 1); }
   T finish(double sum, std::int64_t length) const {
     return static_cast<T>(is_mean ? sum / static_cast<double>(length) : sum);
@@ -41,10 +48,17 @@ struct SumOf<std::int64_t> {
   using Partial = std::int64_t;
   bool is_mean = false;
 
+  static std::int64_t add(std::int64_t a, std::int64_t b) {
+    return static_cast<std::int64_t>(static_cast<std::uint64_t>(a) + static_cast<std::uint64_t>(b));
+  }
   std::int64_t piece(const std::int64_t* x, std::int64_t n) const {
-    std::uint64_t sum = 0;
-    for (std::int64_t i = 0; i < n; ++i) sum += static_cast<std::uint64_t>(x[i]);
-    return static_cast<std::int64_t>(sum);
+    return std::accumulate(x, x + n, std::int64_t{0}, add);
+  }
+  void columns(const std::int64_t* x, std::int64_t step, std::int64_t n, std::int64_t count,
+               std::int64_t* sums) const {
+    std::fill_n(sums, count, 0);
+    for (std::int64_t i = 0; i < n; ++i)
+      std::transform(sums, sums + count, x + i * step, sums, add);
   }
   std::int64_t merge(const std::int64_t* x, std::int64_t n) const { return piece(x, n); }
   std::int64_t finish(std::int64_t sum, std::int64_t) const { return sum; }
@@ -54,24 +68,43 @@ template <class T, bool largest>
 struct ExtremeOf {
   using Partial = T;
 
-  // Side by side: each comparison waits for the one before it.
-  static constexpr std::int64_t kSide = 16;
-
-  // A NaN differs from itself and, once taken, is beaten by nothing.
-  static T better(T best, T x) { return (largest ? x > best : x < best) || x != x ? x : best; }
-  T piece(const T* x, std::int64_t n) const {
-    T best[kSide];
-    std::fill_n(best, kSide, x[0]);
-    std::int64_t i = 0;
-    for (; i + kSide <= n; i += kSide) {
-      for (std::int64_t k = 0; k < kSide; ++k) best[k] = better(best[k], x[i + k]);
-    }
-    for (; i < n; ++i) best[0] = better(best[0], x[i]);
-    for (T b : best) best[0] = better(best[0], b);
-    return best[0];
+  static const kernels::ExtremeLoops<T>& loops() {
+    const auto& all = kernels::loops<T>(kernels::kernels());
+    return largest ? all.max : all.min;
   }
-  T merge(const T* x, std::int64_t n) const { return piece(x, n); }
+  T piece(const T* x, std::int64_t n) const { return loops().row(x, n); }
+  void columns(const T* x, std::int64_t step, std::int64_t n, std::int64_t count, T* best) const {
+    loops().columns(x, step, n, count, best);
+  }
+  T merge(const T* x, std::int64_t n) const {
+    T best = piece(x, std::min(n, kPiece));
+    for (std::int64_t i = kPiece; i < n; i += kPiece) {
+      const T pair[] = {best, piece(x + i, std::min(n - i, kPiece))};
+      best = piece(pair, 2);
+    }
+    return best;
+  }
   T finish(T best, std::int64_t) const { return best; }
+};
+
+template <bool largest>
+struct ExtremeOf<std::int64_t, largest> {
+  using Partial = std::int64_t;
+
+  static std::int64_t better(std::int64_t a, std::int64_t b) {
+    return largest ? std::max(a, b) : std::min(a, b);
+  }
+  std::int64_t piece(const std::int64_t* x, std::int64_t n) const {
+    return std::accumulate(x, x + n, x[0], better);
+  }
+  void columns(const std::int64_t* x, std::int64_t step, std::int64_t n, std::int64_t count,
+               std::int64_t* best) const {
+    std::copy_n(x, count, best);
+    for (std::int64_t i = 1; i < n; ++i)
+      std::transform(best, best + count, x + i * step, best, better);
+  }
+  std::int64_t merge(const std::int64_t* x, std::int64_t n) const { return piece(x, n); }
+  std::int64_t finish(std::int64_t best, std::int64_t) const { return best; }
 };
 
 // How the work of `rows` rows is cut: tasks of `block` rows and `group` pieces of each.
@@ -84,74 +117,125 @@ struct Cut {
                                        std::max<std::int64_t>(rows, 1))),
         group(std::clamp<std::int64_t>(kTask / (block * kPiece), 1, pieces)) {}
 
-  std::size_t gather_bytes(std::int64_t length, std::size_t item) const {
-    return static_cast<std::size_t>(block * std::min(length, kPiece)) * item;
+  // Scratch for pieces of each row, and for a copy of a task's rows.
+  std::size_t partial_bytes(std::int64_t rows) const {
+    return pieces > 1 ? round_up(static_cast<std::size_t>(rows * pieces) * 8) : 0;
   }
+  std::size_t gather_bytes(std::int64_t length, std::size_t item) const {
+    return round_up(static_cast<std::size_t>(block * std::min(length, kPiece)) * item);
+  }
+
+ private:
+  static std::size_t round_up(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
 };
 
-std::size_t round_up(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
-
+// Rows of x, to which y has one element each.
 template <class T, class Reduction>
-void reduce(Context& context, const RowView& view, const Tensor& x, const Tensor& y,
-            const Reduction& reduction) {
+class Reduce {
+ public:
   using Partial = typename Reduction::Partial;
-  const std::int64_t rows = view.rows(), length = view.length();
-  if (length == 0) {  // rows of nothing, at no address
-    std::fill_n(y.mutable_data<T>(), rows, reduction.finish(Partial(0), 0));
-    return;
-  }
-  const Cut cut(rows, length);
-  const std::size_t partial_bytes =
-      cut.pieces > 1 ? round_up(static_cast<std::size_t>(rows * cut.pieces) * sizeof(Partial)) : 0;
-  const std::size_t gather_bytes = view.dense() ? 0 : round_up(cut.gather_bytes(length, sizeof(T)));
-  std::byte* scratch = nullptr;
-  if (partial_bytes + gather_bytes > 0) {
-    scratch =
-        context.scratch(partial_bytes + static_cast<std::size_t>(num_threads()) * gather_bytes);
-  }
-  auto* partials = reinterpret_cast<Partial*>(scratch);
-  const auto* from = x.data<T>();
-  auto* to = y.mutable_data<T>();
-  const std::int64_t groups = (cut.pieces + cut.group - 1) / cut.group;
-  const std::int64_t blocks = (rows + cut.block - 1) / cut.block;
-  parallel_for(blocks * groups, [&](std::int64_t task, int slot) {
-    const std::int64_t first = task / groups * cut.block;
-    const std::int64_t count = std::min(cut.block, rows - first);
-    const std::int64_t last_piece = std::min(cut.pieces, (task % groups + 1) * cut.group);
-    for (std::int64_t piece = task % groups * cut.group; piece < last_piece; ++piece) {
-      const std::int64_t begin = piece * kPiece, n = std::min(kPiece, length - begin);
-      T* gathered = nullptr;
-      if (!view.dense()) {
-        gathered = reinterpret_cast<T*>(scratch + partial_bytes +
-                                        static_cast<std::size_t>(slot) * gather_bytes);
-        view.gather(from, first, count, begin, n, gathered);
-      }
-      for (std::int64_t r = 0; r < count; ++r) {
-        const T* row = gathered ? gathered + r * n : from + view.offset(first + r) + begin;
-        const Partial partial = reduction.piece(row, n);
-        if (cut.pieces > 1) {
-          partials[(first + r) * cut.pieces + piece] = partial;
-        } else {
-          to[first + r] = reduction.finish(partial, length);
-        }
-      }
+
+  Reduce(const RowView& view, const Tensor& x, const Tensor& y, const Reduction& reduction)
+      : view_(view),
+        reduction_(reduction),
+        from_(x.data<T>()),
+        to_(y.mutable_data<T>()),
+        cut_(view.rows(), view.length()),
+        block_(view.columns() ? std::max(kColumns, cut_.block) : cut_.block) {}
+
+  void run(Context& context) {
+    if (view_.length() == 0) {  // rows of nothing, at no address
+      std::fill_n(to_, view_.rows(), reduction_.finish(Partial(0), 0));
+      return;
     }
-  });
-  if (cut.pieces == 1) return;
-  for (std::int64_t r = 0; r < rows; ++r) {
-    to[r] = reduction.finish(reduction.merge(partials + r * cut.pieces, cut.pieces), length);
+    const bool gathers = !view_.columns() && !view_.dense();
+    const std::size_t partial_bytes = cut_.partial_bytes(view_.rows());
+    const std::size_t gather_bytes = gathers ? cut_.gather_bytes(view_.length(), sizeof(T)) : 0;
+    std::byte* scratch = nullptr;
+    if (partial_bytes + gather_bytes > 0) {
+      scratch =
+          context.scratch(partial_bytes + static_cast<std::size_t>(num_threads()) * gather_bytes);
+    }
+    partials_ = reinterpret_cast<Partial*>(scratch);
+    const std::int64_t groups = (cut_.pieces + cut_.group - 1) / cut_.group;
+    const std::int64_t blocks = (view_.rows() + block_ - 1) / block_;
+    parallel_for(blocks * groups, [&](std::int64_t task, int slot) {
+      const std::int64_t first = task / groups * block_;
+      const std::int64_t count = std::min(block_, view_.rows() - first);
+      const std::int64_t last = std::min(cut_.pieces, (task % groups + 1) * cut_.group);
+      auto* copy = reinterpret_cast<T*>(scratch + partial_bytes +
+                                        static_cast<std::size_t>(slot) * gather_bytes);
+      for (std::int64_t piece = task % groups * cut_.group; piece < last; ++piece) {
+        view_.columns() ? piece_of_columns(piece, first, count)
+                        : piece_of_rows(piece, first, count, gathers ? copy : nullptr);
+      }
+    });
+    if (cut_.pieces == 1) return;
+    for (std::int64_t r = 0; r < view_.rows(); ++r) {
+      const Partial all = reduction_.merge(partials_ + r * cut_.pieces, cut_.pieces);
+      to_[r] = reduction_.finish(all, view_.length());
+    }
   }
-}
+
+ private:
+  std::int64_t elements_of(std::int64_t piece) const {
+    return std::min(kPiece, view_.length() - piece * kPiece);
+  }
+
+  void put(std::int64_t row, std::int64_t piece, Partial partial) const {
+    if (cut_.pieces > 1) {
+      partials_[row * cut_.pieces + piece] = partial;
+    } else {
+      to_[row] = reduction_.finish(partial, view_.length());
+    }
+  }
+
+  void piece_of_columns(std::int64_t piece, std::int64_t first, std::int64_t count) const {
+    std::array<Partial, kernels::kMostColumns> found;
+    for (std::int64_t row = first; row < first + count;) {
+      const std::int64_t some =
+          std::min({first + count - row, kernels::kMostColumns, view_.run(row)});
+      const T* x = from_ + view_.offset(row) + piece * kPiece * view_.step();
+      reduction_.columns(x, view_.step(), elements_of(piece), some, found.data());
+      for (std::int64_t k = 0; k < some; ++k) {
+        put(row + k, piece, found[static_cast<std::size_t>(k)]);
+      }
+      row += some;
+    }
+  }
+
+  // Rows that are not contiguous are gathered in `copy`.
+  void piece_of_rows(std::int64_t piece, std::int64_t first, std::int64_t count, T* copy) const {
+    const std::int64_t begin = piece * kPiece, n = elements_of(piece);
+    if (copy != nullptr) view_.gather(from_, first, count, begin, n, copy);
+    for (std::int64_t r = 0; r < count; ++r) {
+      const T* row = copy != nullptr ? copy + r * n : from_ + view_.offset(first + r) + begin;
+      put(first + r, piece, reduction_.piece(row, n));
+    }
+  }
+
+  const RowView& view_;
+  const Reduction& reduction_;
+  const T* from_;
+  T* to_;
+  Cut cut_;
+  std::int64_t block_;  // rows of a task
+  Partial* partials_ = nullptr;
+};
 
 template <class Op>
 std::size_t workspace_of(const Op& op, const TensorSpec& x) {
   const RowView view(x.shape, contiguous_strides(x.shape),
                      axis_mask(Op::name, op.axes, x.shape.rank()));
   const Cut cut(view.rows(), view.length());
-  const std::size_t partials =
-      cut.pieces > 1 ? round_up(static_cast<std::size_t>(view.rows() * cut.pieces) * 8) : 0;
-  return partials + static_cast<std::size_t>(num_threads()) *
-                        round_up(cut.gather_bytes(view.length(), size_of(x.dtype)));
+  return cut.partial_bytes(view.rows()) + static_cast<std::size_t>(num_threads()) *
+                                              cut.gather_bytes(view.length(), size_of(x.dtype));
+}
+
+template <class T, class Reduction>
+void reduce(Context& context, const RowView& view, const Tensor& x, const Tensor& y,
+            const Reduction& reduction) {
+  Reduce<T, Reduction>(view, x, y, reduction).run(context);
 }
 
 template <class Op, template <class> class Reduction, class... Options>
@@ -237,6 +321,17 @@ Expr unreduce(const Expr& y, const Expr& x, const Axes& axes, bool keep_dims) {
 Expr spread(const Expr& y, const Expr& x, const Axes& axes, bool keep_dims) {
   return broadcast_to(unreduce(y, x, axes, keep_dims),
                       {.shape = {x.shape().begin(), x.shape().end()}});
+}
+
+Expr sum_to(const Expr& x, const Shape& shape) {
+  if (x.shape() == shape) return x;
+  std::vector<std::int64_t> axes;
+  const std::int64_t extra = x.rank() - shape.rank();
+  for (std::int64_t axis = 0; axis < x.rank(); ++axis) {
+    if (axis < extra || shape[axis - extra] != x.shape()[axis]) axes.push_back(axis);
+  }
+  const Expr summed = sum(x, {.axes = Axes(axes), .keep_dims = true});
+  return extra == 0 ? summed : reshape(summed, {.shape = {shape.begin(), shape.end()}});
 }
 
 }  // namespace detail

@@ -1,4 +1,4 @@
-// rope: rotary position embedding.
+// rope: rotary position embedding, and rotate: the same with angles of one's own.
 #pragma once
 
 #include <array>
@@ -45,6 +45,36 @@ struct Rope {
   static std::vector<Reject<Rope>> rejects();
 };
 
+/// For x (.., dim), dim even; cosines and sines broadcast to (.., dim/2) and have x's dtype.
+struct Rotate {
+  static constexpr std::string_view
+      name = "rotate",
+      doc = "Pairs (a, b) of x's last axis become (a cos - b sin, a sin + b cos).";
+  template <class T>
+  struct In {
+    T x, cosines, sines;
+    static constexpr std::array<std::string_view, 3> names{"x", "cosines", "sines"};
+  };
+  template <class T>
+  using Out = Y<T>;
+  static constexpr bool broadcasts = true;
+  bool interleaved = false;
+  static constexpr std::tuple attributes{
+      Attribute{"interleaved", &Rotate::interleaved,
+                "pairs are the elements (2i, 2i + 1); else (i, i + dim/2)"}};
+
+  Out<TensorSpec> infer(const In<TensorSpec>& in) const;
+  void forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const;
+  In<Expr> vjp(const In<Expr>& in, const Out<Expr>& out, const Out<Expr>& d) const;
+  Out<Expr> decomposition(const In<Expr>& in) const;
+  static std::vector<Sample<Rotate>> samples();
+  static std::vector<Reject<Rotate>> rejects();
+};
+
+inline Expr rotate(const Expr& x, const Expr& cosines, const Expr& sines, Rotate a = {},
+                   std::source_location at = std::source_location::current()) {
+  return apply(a, {x, cosines, sines}, at).y;
+}
 inline Expr rope(const Expr& x, Rope a = {},
                  std::source_location at = std::source_location::current()) {
   return apply(a, {x, {}}, at).y;
@@ -55,6 +85,9 @@ inline Expr rope(const Expr& x, const Expr& positions, Rope a = {},
 }
 
 namespace eval {
+inline Tensor rotate(const Tensor& x, const Tensor& cosines, const Tensor& sines, Rotate a = {}) {
+  return apply(a, {x, cosines, sines}).y;
+}
 inline Tensor rope(const Rope::In<Tensor>& in, Rope a = {}) { return apply(a, in).y; }
 }  // namespace eval
 

@@ -31,9 +31,18 @@ class RowView {
   std::int64_t length() const { return length_; }
   /// Whether every row is contiguous.
   bool dense() const { return along_.dense(); }
-  /// Whether neighbouring rows are everywhere `row_stride()` elements apart.
-  bool even() const { return kept_.count <= 1; }
-  std::int64_t row_stride() const { return kept_.count == 1 ? kept_.axes[0].stride : length_; }
+  /// Whether rows stand beside each other, element by element, some at least.
+  bool columns() const {
+    constexpr std::int64_t kSome = 8;
+    return along_.count <= 1 && kept_.inner().stride == 1 && kept_.inner().extent >= kSome;
+  }
+  /// Elements between neighbours of a row that is dense, or of columns.
+  std::int64_t step() const { return along_.inner().stride; }
+  /// How many rows from `row` on are `row_stride()` elements apart.
+  std::int64_t run(std::int64_t row) const {
+    return kept_.inner().extent - row % kept_.inner().extent;
+  }
+  std::int64_t row_stride() const { return kept_.inner().stride; }
   /// Where a row begins, in elements.
   std::int64_t offset(std::int64_t row) const { return kept_.offset(row); }
 
@@ -53,6 +62,8 @@ class RowView {
   }
 
  private:
+  static constexpr std::int64_t kLineRows = 16;
+
   struct Axis {
     std::int64_t extent, stride;
   };
@@ -82,9 +93,13 @@ class RowView {
         const std::int64_t columns = std::min(n - c, column.extent - (begin + c) % column.extent);
         const std::int64_t start = base + along_.offset(begin + c), index = r * n + c;
         if (rows > 1 && std::abs(row.stride) < std::abs(column.stride)) {
-          for (std::int64_t j = 0; j < columns; ++j) {
-            for (std::int64_t i = 0; i < rows; ++i) {
-              f(start + i * row.stride + j * column.stride, index + i * n + j);
+          // A few rows at a time, so that the lines of the copy stay in the cache.
+          for (std::int64_t some = 0; some < rows; some += kLineRows) {
+            const std::int64_t end = std::min(rows, some + kLineRows);
+            for (std::int64_t j = 0; j < columns; ++j) {
+              for (std::int64_t i = some; i < end; ++i) {
+                f(start + i * row.stride + j * column.stride, index + i * n + j);
+              }
             }
           }
         } else {

@@ -5,12 +5,11 @@
 
 #include "fovea/ops/define.h"
 #include "fovea/ops/elementwise.h"
-#include "fovea/ops/kernels/rows.h"
+#include "fovea/ops/line_loop.h"
 #include "fovea/ops/movement.h"
 #include "fovea/ops/reduce.h"
 #include "fovea/ops/reductions.h"
-#include "fovea/ops/row_view.h"
-#include "fovea/tensor/parallel.h"
+#include "fovea/tensor/format.h"
 
 namespace fovea {
 
@@ -18,80 +17,27 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-// Rows that are not contiguous are copied, so many at a time.
-std::int64_t rows_at_once(const RowView& view) {
-  constexpr std::int64_t kElements = 65536;
-  return std::clamp<std::int64_t>(kElements / std::max<std::int64_t>(1, view.length()), 1,
-                                  std::max<std::int64_t>(1, view.rows()));
-}
-
-std::size_t copy_bytes(const RowView& view, std::size_t item) {
-  return (static_cast<std::size_t>(rows_at_once(view) * view.length()) * item + 63) / 64 * 64;
-}
-
-// Calls body(first row, number of rows, copy of these rows) for all rows, in parallel.
-template <class T, class Body>
-void for_each_copy(Context& context, const RowView& view, const T* x, const Body& body) {
-  const std::int64_t most = rows_at_once(view);
-  const std::size_t bytes = copy_bytes(view, sizeof(T));
-  std::byte* scratch = context.scratch(static_cast<std::size_t>(num_threads()) * bytes);
-  parallel_for((view.rows() + most - 1) / most, [&](std::int64_t task, int slot) {
-    auto* copy = reinterpret_cast<T*>(scratch + static_cast<std::size_t>(slot) * bytes);
-    const std::int64_t first = task * most, count = std::min(most, view.rows() - first);
-    view.gather(x, first, count, 0, view.length(), copy);
-    body(first, count, copy);
-  });
-}
-
-template <class T>
-using RowsKernel = void (*)(const kernels::RowsProblem<T>&);
-
-// A row of y for each row of x.
-template <class T>
-void map_rows(Context& context, const Tensor& x, const Tensor& y, AxisMask along,
-              RowsKernel<T> kernel) {
-  const RowView from(x.shape(), x.strides(), along), to(y.shape(), y.strides(), along);
-  const T* in = x.data<T>();
-  T* out = y.mutable_data<T>();
-  const std::int64_t length = from.length();
-  if (from.dense() && from.even() && to.dense() && to.even()) {
-    return kernel({from.rows(), length, in, from.row_stride(), out, to.row_stride()});
-  }
-  for_each_copy<T>(context, from, in, [&](std::int64_t first, std::int64_t count, T* copy) {
-    kernel({count, length, copy, length, copy, length});
-    to.scatter(copy, first, count, 0, length, out);
-  });
-}
-
-// An element of y for each row of x.
-template <class T>
-void reduce_rows(Context& context, const Tensor& x, const Tensor& y, AxisMask along,
-                 RowsKernel<T> kernel) {
-  const RowView from(x.shape(), x.strides(), along);
-  const T* in = x.data<T>();
-  T* out = y.mutable_data<T>();
-  const std::int64_t length = from.length();
-  if (length == 0) {  // rows of nothing, at no address
-    std::fill_n(out, from.rows(), static_cast<T>(-kInfinity));
-    return;
-  }
-  if (from.dense() && from.even()) {
-    return kernel({from.rows(), length, in, from.row_stride(), out, 1});
-  }
-  for_each_copy<T>(context, from, in, [&](std::int64_t first, std::int64_t count, T* copy) {
-    kernel({count, length, copy, length, out + first, 1});
-  });
-}
-
-std::size_t workspace_of(const TensorSpec& x, AxisMask along) {
-  const RowView view(x.shape, contiguous_strides(x.shape), along);
-  return static_cast<std::size_t>(num_threads()) * copy_bytes(view, size_of(x.dtype));
-}
-
 TensorSpec infer_along(std::string_view where, const TensorSpec& x, std::int64_t axis) {
   detail::infer_elementwise(where, Domain::floats, x);
   axis_mask(where, axis, x.shape.rank());
   return x;
+}
+
+TensorSpec infer_gradient(std::string_view where, const YDy<TensorSpec>& in, std::int64_t axis) {
+  infer_along(where, in.y, axis);
+  if (in.dy == in.y) return in.y;
+  fail(where, "dy is {} and y {}; they must be equal", to_string(in.dy), to_string(in.y));
+}
+
+std::size_t workspace_along(const TensorSpec& x, std::int64_t axis, int operands) {
+  return detail::line_workspace(x, axis_mask("softmax", axis, x.shape.rank()), operands);
+}
+
+template <class Select>
+void run_along(Context& context, const detail::LineTensors& t, std::int64_t axis,
+               const Select& select) {
+  if (t.x.numel() == 0) return;
+  detail::run_lines(context, t, axis_mask("softmax", axis, t.x.rank()), select);
 }
 
 // max x, or 0 where that is -inf: what can be subtracted from any row.
@@ -106,21 +52,14 @@ Y<TensorSpec> Softmax::infer(const In<TensorSpec>& in) const {
   return {infer_along(name, in.x, axis)};
 }
 std::size_t Softmax::workspace(const In<TensorSpec>& in) const {
-  return workspace_of(in.x, axis_mask(name, axis, in.x.shape.rank()));
+  return workspace_along(in.x, axis, 1);
 }
 void Softmax::forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const {
-  if (out.y.numel() == 0) return;
-  const AxisMask along = axis_mask(name, axis, in.x.rank());
-  if (in.x.dtype() == f32) {
-    map_rows<float>(context, in.x, out.y, along, kernels::softmax_rows<float>);
-  } else {
-    map_rows<double>(context, in.x, out.y, along, kernels::softmax_rows<double>);
-  }
+  run_along(context, {in.x, out.y}, axis, [](const auto& l) { return l.softmax; });
 }
 
-// dx = y (dy - Σ dy y)
 Softmax::In<Expr> Softmax::vjp(const In<Expr>&, const Out<Expr>& out, const Out<Expr>& d) const {
-  return {out.y * (d.y - sum(d.y * out.y, {.axes = axis, .keep_dims = true}))};
+  return {apply(SoftmaxGradient{.axis = axis}, {out.y, d.y}, Location()).dx};
 }
 
 Y<Expr> Softmax::decomposition(const In<Expr>& in) const {
@@ -133,25 +72,15 @@ Y<TensorSpec> LogSoftmax::infer(const In<TensorSpec>& in) const {
   return {infer_along(name, in.x, axis)};
 }
 std::size_t LogSoftmax::workspace(const In<TensorSpec>& in) const {
-  return workspace_of(in.x, axis_mask(name, axis, in.x.shape.rank()));
+  return workspace_along(in.x, axis, 1);
 }
 void LogSoftmax::forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const {
-  if (out.y.numel() == 0) return;
-  const AxisMask along = axis_mask(name, axis, in.x.rank());
-  if (in.x.dtype() == f32) {
-    map_rows<float>(context, in.x, out.y, along, kernels::log_softmax_rows<float>);
-  } else {
-    map_rows<double>(context, in.x, out.y, along, kernels::log_softmax_rows<double>);
-  }
+  run_along(context, {in.x, out.y}, axis, [](const auto& l) { return l.log_softmax; });
 }
 
-// dx = dy - exp(y) Σ dy; a row of -inf does not move.
 LogSoftmax::In<Expr> LogSoftmax::vjp(const In<Expr>&, const Out<Expr>& out,
                                      const Out<Expr>& d) const {
-  if (d.y.shape()[axis] == 0) return {d.y};
-  const Expr dead = equal(max(out.y, {.axes = axis, .keep_dims = true}), -kInfinity);
-  const Expr dx = d.y - exp(out.y) * sum(d.y, {.axes = axis, .keep_dims = true});
-  return {where(dead, 0, dx)};
+  return {apply(LogSoftmaxGradient{.axis = axis}, {out.y, d.y}, Location()).dx};
 }
 
 Y<Expr> LogSoftmax::decomposition(const In<Expr>& in) const {
@@ -162,21 +91,51 @@ Y<Expr> LogSoftmax::decomposition(const In<Expr>& in) const {
   return {where(equal(most, -kInfinity), -kInfinity, rest - log(not_zero(total)))};
 }
 
+SoftmaxGradient::Out<TensorSpec> SoftmaxGradient::infer(const In<TensorSpec>& in) const {
+  return {infer_gradient(name, in, axis)};
+}
+std::size_t SoftmaxGradient::workspace(const In<TensorSpec>& in) const {
+  return workspace_along(in.y, axis, 2);
+}
+void SoftmaxGradient::forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const {
+  run_along(context, {in.y, out.dx, &in.dy}, axis,
+            [](const auto& l) { return l.softmax_gradient; });
+}
+SoftmaxGradient::Out<Expr> SoftmaxGradient::decomposition(const In<Expr>& in) const {
+  const Expr inner = sum(in.dy * in.y, {.axes = axis, .keep_dims = true});
+  return {in.y * (in.dy - inner)};
+}
+
+LogSoftmaxGradient::Out<TensorSpec> LogSoftmaxGradient::infer(const In<TensorSpec>& in) const {
+  return {infer_gradient(name, in, axis)};
+}
+std::size_t LogSoftmaxGradient::workspace(const In<TensorSpec>& in) const {
+  return workspace_along(in.y, axis, 2);
+}
+void LogSoftmaxGradient::forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const {
+  run_along(context, {in.y, out.dx, &in.dy}, axis,
+            [](const auto& l) { return l.log_softmax_gradient; });
+}
+LogSoftmaxGradient::Out<Expr> LogSoftmaxGradient::decomposition(const In<Expr>& in) const {
+  if (in.y.shape()[axis] == 0) return {in.dy};
+  const Expr dead = equal(max(in.y, {.axes = axis, .keep_dims = true}), -kInfinity);
+  const Expr total = sum(in.dy, {.axes = axis, .keep_dims = true});
+  return {where(dead, 0, in.dy - exp(in.y) * total)};
+}
+
 Y<TensorSpec> LogSumExp::infer(const In<TensorSpec>& in) const {
   detail::infer_elementwise(name, Domain::floats, in.x);
   return {{in.x.dtype, detail::reduced_shape(name, in.x.shape, axes, keep_dims)}};
 }
 std::size_t LogSumExp::workspace(const In<TensorSpec>& in) const {
-  return workspace_of(in.x, axis_mask(name, axes, in.x.shape.rank()));
+  return detail::line_workspace(in.x, axis_mask(name, axes, in.x.shape.rank()), 1);
 }
 void LogSumExp::forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const {
   if (out.y.numel() == 0) return;
-  const AxisMask along = axis_mask(name, axes, in.x.rank());
-  if (in.x.dtype() == f32) {
-    reduce_rows<float>(context, in.x, out.y, along, kernels::logsumexp_rows<float>);
-  } else {
-    reduce_rows<double>(context, in.x, out.y, along, kernels::logsumexp_rows<double>);
-  }
+  if (in.x.numel() == 0)
+    return out.y.copy_from(Tensor::full(in.x.dtype(), out.y.shape(), -kInfinity));
+  detail::run_lines(context, {in.x, out.y}, axis_mask(name, axes, in.x.rank()),
+                    [](const auto& l) { return l.logsumexp; });
 }
 
 // dx = exp(x - y) dy
@@ -239,6 +198,45 @@ std::vector<Sample<LogSoftmax>> LogSoftmax::samples() {
 }
 std::vector<Reject<LogSoftmax>> LogSoftmax::rejects() { return softmax_rejects<LogSoftmax>(); }
 
+namespace {
+
+template <class Op>
+std::vector<Sample<Op>> gradient_samples() {
+  return {{{}, {arg::normal({2, 3, 5}), arg::normal({2, 3, 5})}},
+          {{.axis = 1}, {arg::normal({2, 20, 17}), arg::normal({2, 20, 17})}, "columns"},
+          {{.axis = 0}, {arg::normal({1, 3}), arg::normal({1, 3})}, "one element each"},
+          {{}, {arg::normal({2, 0}), arg::normal({2, 0})}, "empty rows"},
+          {{}, {arg::normal({0, 3}), arg::normal({0, 3})}, "no rows"}};
+}
+
+template <class Op>
+std::vector<Reject<Op>> gradient_rejects() {
+  return {{{.axis = 2}, {arg::normal({2, 3}), arg::normal({2, 3})}, "axis 2 at rank 2"},
+          {{},
+           {arg::normal({2, 3}), arg::normal({3})},
+           "dy is f64 (3,) and y f64 (2, 3); they must be equal"},
+          {{}, {arg::integers({2, 3}, 0, 9), arg::normal({2, 3})}, "f32 or f64 is required"}};
+}
+
+}  // namespace
+
+std::vector<Sample<SoftmaxGradient>> SoftmaxGradient::samples() {
+  return gradient_samples<SoftmaxGradient>();
+}
+std::vector<Reject<SoftmaxGradient>> SoftmaxGradient::rejects() {
+  return gradient_rejects<SoftmaxGradient>();
+}
+
+std::vector<Sample<LogSoftmaxGradient>> LogSoftmaxGradient::samples() {
+  std::vector<Sample<LogSoftmaxGradient>> all = gradient_samples<LogSoftmaxGradient>();
+  all.push_back(
+      {{}, {rows_with_infinity(), arg::normal({3, 3})}, "hidden elements, a row of nothing"});
+  return all;
+}
+std::vector<Reject<LogSoftmaxGradient>> LogSoftmaxGradient::rejects() {
+  return gradient_rejects<LogSoftmaxGradient>();
+}
+
 std::vector<Sample<LogSumExp>> LogSumExp::samples() {
   return {{{}, {arg::normal({2, 3, 5})}, "all axes"},
           {{.axes = 1}, {arg::normal({2, 3, 5})}},
@@ -260,3 +258,5 @@ std::vector<Reject<LogSumExp>> LogSumExp::rejects() {
 FOVEA_DEFINE_OP(fovea::Softmax);
 FOVEA_DEFINE_OP(fovea::LogSoftmax);
 FOVEA_DEFINE_OP(fovea::LogSumExp);
+FOVEA_DEFINE_OP(fovea::SoftmaxGradient);
+FOVEA_DEFINE_OP(fovea::LogSoftmaxGradient);

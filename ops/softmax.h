@@ -1,9 +1,12 @@
 // softmax, log_softmax and logsumexp: exponentials that neither overflow nor lose what is small.
 //
 // Rows may hold -inf, and be nothing but -inf: probabilities 0, log-probabilities and log-sum -inf,
-// gradients 0. A row with NaN has NaN results; so has one with +inf, but its logsumexp is +inf.
+// gradients 0. A row with NaN has NaN results; so has one with +inf, but its logsumexp is +inf
+// (with a gradient that is NaN where the row is +inf, and 0 elsewhere).
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <source_location>
 #include <string_view>
@@ -77,6 +80,59 @@ struct LogSumExp {
   Out<Expr> decomposition(const In<Expr>& in) const;
   static std::vector<Sample<LogSumExp>> samples();
   static std::vector<Reject<LogSumExp>> rejects();
+};
+
+/// The result of a forward op and its cotangent, of one shape.
+template <class T>
+struct YDy {
+  T y, dy;
+  static constexpr std::array<std::string_view, 2> names{"y", "dy"};
+};
+template <class T>
+struct Dx {
+  T dx;
+  static constexpr std::array<std::string_view, 1> names{"dx"};
+};
+
+struct SoftmaxGradient {
+  static constexpr std::string_view name = "softmax_gradient",
+                                    doc = "dx = y (dy - sum y dy) along `axis`, for y = softmax(x)";
+  template <class T>
+  using In = YDy<T>;
+  template <class T>
+  using Out = Dx<T>;
+  static constexpr bool overwrites = true;
+  std::int64_t axis = -1;
+  static constexpr std::tuple attributes{
+      Attribute{"axis", &SoftmaxGradient::axis, "as for softmax"}};
+
+  Out<TensorSpec> infer(const In<TensorSpec>& in) const;
+  std::size_t workspace(const In<TensorSpec>& in) const;
+  void forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const;
+  Out<Expr> decomposition(const In<Expr>& in) const;
+  static std::vector<Sample<SoftmaxGradient>> samples();
+  static std::vector<Reject<SoftmaxGradient>> rejects();
+};
+
+struct LogSoftmaxGradient {
+  static constexpr std::string_view
+      name = "log_softmax_gradient",
+      doc = "dx = dy - exp(y) sum dy along `axis`, for y = log_softmax(x); 0 where all y are -inf";
+  template <class T>
+  using In = YDy<T>;
+  template <class T>
+  using Out = Dx<T>;
+  static constexpr bool overwrites = true;
+  std::int64_t axis = -1;
+  static constexpr std::tuple attributes{
+      Attribute{"axis", &LogSoftmaxGradient::axis, "as for log_softmax"}};
+
+  Out<TensorSpec> infer(const In<TensorSpec>& in) const;
+  std::size_t workspace(const In<TensorSpec>& in) const;
+  void forward(Context& context, const In<Tensor>& in, Out<Tensor>& out) const;
+  Out<Expr> decomposition(const In<Expr>& in) const;
+  static std::vector<Sample<LogSoftmaxGradient>> samples();
+  static std::vector<Reject<LogSoftmaxGradient>> rejects();
 };
 
 inline Expr softmax(const Expr& x, Softmax a = {},

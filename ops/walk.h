@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "fovea/ops/row_view.h"
 #include "fovea/tensor/tensor.h"
@@ -19,12 +20,13 @@ class Walk {
   using Offsets = std::array<std::int64_t, N>;
 
   /// Of `shape` without the axes in `left_out`; `strides` are over all axes.
-  Walk(const Shape& shape, const std::array<const Strides*, N>& strides, AxisMask left_out = 0) {
+  Walk(const Shape& shape, const std::array<std::span<const std::int64_t>, N>& strides,
+       AxisMask left_out = 0) {
     for (std::int64_t axis = 0; axis < shape.rank(); ++axis) {
       if (shape[axis] == 1 || contains(left_out, axis)) continue;
       Axis next{shape[axis], {}};
       for (std::size_t k = 0; k < N; ++k)
-        next.steps[k] = (*strides[k])[static_cast<std::size_t>(axis)];
+        next.steps[k] = strides[k][static_cast<std::size_t>(axis)];
       append(next);
     }
   }

@@ -1,38 +1,45 @@
 #include "fovea/ops/kernels/functions.h"
 #include "fovea/ops/kernels/isa.h"
+#include "fovea/ops/kernels/partial.h"
 
 namespace fovea::kernels::FOVEA_ISA_NAMESPACE {
 namespace {
 
 template <class T, class F>
 FOVEA_INLINE void map(std::int64_t n, const T* x, T* y, const F& f) {
-  std::int64_t i = 0;
-  for (; i + kLanes<T> <= n; i += kLanes<T>) store(y + i, f(load(x + i)));
-  if (i == n) return;
-  T rest[kLanes<T>] = {};
-  for (std::int64_t j = i; j < n; ++j) rest[j - i] = x[j];
-  store(rest, f(load(rest)));
-  for (std::int64_t j = i; j < n; ++j) y[j] = rest[j - i];
+  by_vectors<T>(0, n, [&](std::int64_t i, std::int64_t some) FOVEA_INLINE_LAMBDA {
+    store_some(y + i, f(load_some(x + i, some, T(0))), some);
+  });
 }
 
 template <class T>
 void map_exp(std::int64_t n, const T* x, T* y) {
-  map(n, x, y, [](const Vec<T>& v) { return exp(v); });
+  map(n, x, y, [](const Vec<T>& v) FOVEA_INLINE_LAMBDA { return exp(v); });
 }
 
 template <class T>
 void map_tanh(std::int64_t n, const T* x, T* y) {
-  map(n, x, y, [](const Vec<T>& v) { return tanh(v); });
+  map(n, x, y, [](const Vec<T>& v) FOVEA_INLINE_LAMBDA { return tanh(v); });
 }
 
 template <class T>
 void map_erf(std::int64_t n, const T* x, T* y) {
-  map(n, x, y, [](const Vec<T>& v) { return erf(v); });
+  map(n, x, y, [](const Vec<T>& v) FOVEA_INLINE_LAMBDA { return erf(v); });
 }
 
 template <class T>
 void map_sigmoid(std::int64_t n, const T* x, T* y) {
-  map(n, x, y, [](const Vec<T>& v) { return sigmoid(v); });
+  map(n, x, y, [](const Vec<T>& v) FOVEA_INLINE_LAMBDA { return sigmoid(v); });
+}
+
+template <class T>
+void map_gelu(std::int64_t n, const T* x, T* y) {
+  map(n, x, y, [](const Vec<T>& v) FOVEA_INLINE_LAMBDA { return gelu(v); });
+}
+
+template <class T>
+void map_gelu_tanh(std::int64_t n, const T* x, T* y) {
+  map(n, x, y, [](const Vec<T>& v) FOVEA_INLINE_LAMBDA { return gelu_tanh(v); });
 }
 
 template <class T>
@@ -41,6 +48,8 @@ void add(Loops<T>& loops) {
   loops.tanh = map_tanh<T>;
   loops.erf = map_erf<T>;
   loops.sigmoid = map_sigmoid<T>;
+  loops.gelu = map_gelu<T>;
+  loops.gelu_tanh = map_gelu_tanh<T>;
 }
 
 }  // namespace

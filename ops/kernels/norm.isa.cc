@@ -22,19 +22,18 @@ struct Moments {
 // The corrected two-pass algorithm: T. Chan, G. Golub and R. LeVeque, "Algorithms for computing the
 // sample variance" (1983).
 template <class T>
-Moments<T> moments_of(const T* x, std::int64_t n, double eps, bool centred) {
+FOVEA_INLINE Moments<T> moments_of(const T* x, std::int64_t n, double eps, bool centred) {
   const auto count = static_cast<double>(n);
   T shift = 0;
   if (centred) {
-    double total[1] = {};
-    add_sums<T>(n, total, [&](std::int64_t i, auto& sums) {
-      sums[0] = sums[0] + load_some(x + i, n - i, T(0));
-    });
-    shift = static_cast<T>(total[0] / count);
+    const double sum =
+        row_sum<T>(n, [&](std::int64_t i, std::int64_t some, const Vec<T>& sum)
+                          FOVEA_INLINE_LAMBDA { return sum + load_some(x + i, some, T(0)); });
+    shift = static_cast<T>(sum / count);
   }
   double totals[2] = {};
-  add_sums<T>(n, totals, [&](std::int64_t i, auto& sums) {
-    const Vec<T> d = load_some(x + i, n - i, shift) - broadcast(shift);
+  add_sums<T>(n, totals, [&](std::int64_t i, std::int64_t some, auto& sums) FOVEA_INLINE_LAMBDA {
+    const Vec<T> d = load_some(x + i, some, shift) - broadcast(shift);
     sums[0] = sums[0] + d;
     sums[1] = fma(d, d, sums[1]);
   });
@@ -46,14 +45,13 @@ Moments<T> moments_of(const T* x, std::int64_t n, double eps, bool centred) {
 
 template <class T>
 void norm_row(const NormRow<T>& row) {
-  const std::int64_t n = row.length;
-  const Moments<T> moments = moments_of(row.x, n, row.eps, row.centred);
-  for (std::int64_t i = 0; i < n; i += kLanes<T>) {
-    Vec<T> y = moments.normalised(load_some(row.x + i, n - i, T(0)));
-    if (row.weight != nullptr) y = y * load_some(row.weight + i, n - i, T(0));
-    if (row.bias != nullptr) y = y + load_some(row.bias + i, n - i, T(0));
-    store_some(row.y + i, y, n - i);
-  }
+  const Moments<T> moments = moments_of(row.x, row.length, row.eps, row.centred);
+  by_vectors<T>(0, row.length, [&](std::int64_t i, std::int64_t some) FOVEA_INLINE_LAMBDA {
+    Vec<T> y = moments.normalised(load_some(row.x + i, some, T(0)));
+    if (row.weight != nullptr) y = y * load_some(row.weight + i, some, T(0));
+    if (row.bias != nullptr) y = y + load_some(row.bias + i, some, T(0));
+    store_some(row.y + i, y, some);
+  });
 }
 
 // g = dy · weight: dx = scale · (g − mean g − x̂ mean(g x̂)), without the mean of g when the row is
@@ -62,39 +60,37 @@ template <class T>
 void norm_gradient_row(const NormGradientRow<T>& row) {
   const std::int64_t n = row.length;
   const Moments<T> moments = moments_of(row.x, n, row.eps, row.centred);
-  const auto scaled = [&](const Vec<T>& dy, std::int64_t i) {
-    return row.weight == nullptr ? dy : dy * load_some(row.weight + i, n - i, T(0));
+  const auto normalised = [&](std::int64_t i, std::int64_t some) FOVEA_INLINE_LAMBDA {
+    return moments.normalised(load_some(row.x + i, some, T(0)));
   };
-  const auto normalised = [&](std::int64_t i) {
-    return moments.normalised(load_some(row.x + i, n - i, T(0)));
+  const auto weighted = [&](const Vec<T>& dy, std::int64_t i,
+                            std::int64_t some) FOVEA_INLINE_LAMBDA {
+    return row.weight == nullptr ? dy : dy * load_some(row.weight + i, some, T(0));
   };
+  double totals[2] = {};
   if (row.dx != nullptr) {
-    double totals[2] = {};
-    add_sums<T>(n, totals, [&](std::int64_t i, auto& sums) {
-      const Vec<T> g = scaled(load_some(row.dy + i, n - i, T(0)), i);
+    add_sums<T>(n, totals, [&](std::int64_t i, std::int64_t some, auto& sums) FOVEA_INLINE_LAMBDA {
+      const Vec<T> g = weighted(load_some(row.dy + i, some, T(0)), i, some);
       sums[0] = sums[0] + g;
-      sums[1] = fma(g, normalised(i), sums[1]);
+      sums[1] = fma(g, normalised(i, some), sums[1]);
     });
-    const auto count = static_cast<double>(n);
-    const Vec<T> mean = broadcast(static_cast<T>(row.centred ? totals[0] / count : 0));
-    const Vec<T> slope = broadcast(static_cast<T>(totals[1] / count));
-    for (std::int64_t i = 0; i < n; i += kLanes<T>) {
-      const Vec<T> g = scaled(load_some(row.dy + i, n - i, T(0)), i);
-      const Vec<T> dx = ((g - mean) - normalised(i) * slope) * broadcast(moments.scale);
-      store_some(row.dx + i, dx, n - i);
-    }
   }
-  if (row.dweight == nullptr && row.dbias == nullptr) return;
-  for (std::int64_t i = 0; i < n; i += kLanes<T>) {
-    const Vec<T> dy = load_some(row.dy + i, n - i, T(0));
+  const auto count = static_cast<double>(n);
+  const Vec<T> mean = broadcast(static_cast<T>(row.centred ? totals[0] / count : 0));
+  const Vec<T> slope = broadcast(static_cast<T>(totals[1] / count));
+  by_vectors<T>(0, n, [&](std::int64_t i, std::int64_t some) FOVEA_INLINE_LAMBDA {
+    const Vec<T> dy = load_some(row.dy + i, some, T(0)), x = normalised(i, some);
+    if (row.dx != nullptr) {
+      const Vec<T> dx = ((weighted(dy, i, some) - mean) - x * slope) * broadcast(moments.scale);
+      store_some(row.dx + i, dx, some);
+    }
     if (row.dweight != nullptr) {
-      const Vec<T> sum = load_some(row.dweight + i, n - i, T(0));
-      store_some(row.dweight + i, fma(dy, normalised(i), sum), n - i);
+      store_some(row.dweight + i, fma(dy, x, load_some(row.dweight + i, some, T(0))), some);
     }
     if (row.dbias != nullptr) {
-      store_some(row.dbias + i, load_some(row.dbias + i, n - i, T(0)) + dy, n - i);
+      store_some(row.dbias + i, load_some(row.dbias + i, some, T(0)) + dy, some);
     }
-  }
+  });
 }
 
 template <class T>

@@ -1,39 +1,56 @@
-// Loops over contiguous rows: softmax and sums.
+// Loops along one axis: softmax and its relatives, sums, extremes. An axis that is contiguous is
+// walked in rows, vectors along it; any other in columns, vectors across it, where its neighbours
+// are contiguous. Both give the same bits.
 #pragma once
 
 #include <cstdint>
 
 namespace fovea::kernels {
 
-/// Rows of `length` contiguous elements, `x_stride` and `y_stride` elements apart; x and y may be
-/// the same memory.
+/// Lines of elements `step` apart, which begin `stride` apart.
 template <class T>
-struct RowsProblem {
-  std::int64_t rows = 0, length = 0;
-  const T* x = nullptr;
-  std::int64_t x_stride = 0;
-  T* y = nullptr;
-  std::int64_t y_stride = 0;
+struct Lines {
+  T* data = nullptr;
+  std::int64_t stride = 0, step = 1;
+
+  T* line(std::int64_t i) const { return data + i * stride; }
 };
 
-/// y = exp(x − max x) / Σ exp(x − max x). A row of all −inf gives 0; a row with NaN or +inf gives
-/// NaN.
+/// `lines` lines of `length` elements. In rows, all steps are 1; in columns, all strides, and there
+/// are at most kMostColumns. y may be the memory of x or dy.
 template <class T>
-void softmax_rows(const RowsProblem<T>& problem);
+struct LinesProblem {
+  std::int64_t lines = 0, length = 0;
+  Lines<const T> x;
+  Lines<T> y;
+  Lines<const T> dy = {};  ///< for gradients, where x is the result of forward
+};
 
-/// y = x − max x − log Σ exp(x − max x). A row of all −inf gives −inf; a row with NaN or +inf gives
-/// NaN.
-template <class T>
-void log_softmax_rows(const RowsProblem<T>& problem);
+inline constexpr std::int64_t kMostColumns = 256;
 
-/// y[row * y_stride] = log Σ exp x. An empty row and a row of all −inf give −inf, one with +inf
-/// gives +inf, one with NaN gives NaN.
 template <class T>
-void logsumexp_rows(const RowsProblem<T>& problem);
+using LinesFunction = void (*)(const LinesProblem<T>&);
 
-/// y[row * y_stride] = Σ x, accurate to a few units in the last place of Σ|x|; 0 for an empty row.
 template <class T>
-void sum_rows(const RowsProblem<T>& problem);
+struct LinesLoops {
+  LinesFunction<T> rows = nullptr, columns = nullptr;
+};
+
+/// Elements that a reduction takes at a time; its caller puts the pieces together.
+inline constexpr std::int64_t kPiece = 4096;
+
+/// One number for each of `columns` neighbouring columns of n elements, `step` apart; n is 1 to
+/// kPiece, columns at most kMostColumns.
+template <class T, class Result>
+using ReduceColumns = void (*)(const T* x, std::int64_t step, std::int64_t n, std::int64_t columns,
+                               Result* results);
+
+/// The largest or the smallest of n elements, 1 or more; NaN if one is NaN.
+template <class T>
+struct ExtremeLoops {
+  T (*row)(const T* x, std::int64_t n) = nullptr;
+  ReduceColumns<T, T> columns = nullptr;
+};
 
 /// Σ x[i * stride], one thread; f32 is accumulated in f64.
 double sum(const float* x, std::int64_t length, std::int64_t stride);

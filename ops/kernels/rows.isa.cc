@@ -1,141 +1,136 @@
-#include <math.h>
+// Softmax and its relatives along contiguous rows; columns.isa.cc repeats every sum in this order.
+#include "fovea/ops/kernels/rows.h"
 
 #include "fovea/ops/kernels/carver.h"
 #include "fovea/ops/kernels/functions.h"
 #include "fovea/ops/kernels/isa.h"
-#include "fovea/ops/kernels/partial.h"
+#include "fovea/ops/kernels/softmax_terms.h"
 
 namespace fovea::kernels::FOVEA_ISA_NAMESPACE {
 namespace {
 
-// Calls f(vector, position) along a row; lanes beyond its end are −inf, whose exp is 0.
-template <class T, class F>
-FOVEA_INLINE void along(const T* x, std::int64_t begin, std::int64_t end, const F& f) {
-  std::int64_t i = begin;
-  for (; i + kLanes<T> <= end; i += kLanes<T>) f(load(x + i), i);
-  if (i == end) return;
-  T rest[kLanes<T>];
-  for (std::int64_t l = 0; l < kLanes<T>; ++l) rest[l] = i + l < end ? x[i + l] : -kInfinity<T>;
-  f(load(rest), i);
-}
-
-// NaN elements may be left out: they come up again in the sum.
-template <class T>
-T max_of(const T* x, std::int64_t n) {
-  constexpr std::int64_t kChains = 4, kStep = kChains * kLanes<T>;
-  Vec<T> most[kChains];
-  for (auto& m : most) m = broadcast(-kInfinity<T>);
-  std::int64_t i = 0;
-  for (; i + kStep <= n; i += kStep) {
-#pragma GCC unroll 4
-    for (std::int64_t c = 0; c < kChains; ++c) most[c] = max(load(x + i + c * kLanes<T>), most[c]);
-  }
-  along(x, i, n, [&](const Vec<T>& v, std::int64_t) { most[0] = max(v, most[0]); });
-  return max_lanes(max(max(most[0], most[1]), max(most[2], most[3])));
-}
-
-// Σ exp(x − shift), of blocks that are added up in f64. The exponentials go to y unless it is null.
-template <class T>
-double exponentials(const T* x, std::int64_t n, T shift, T* y) {
-  constexpr std::int64_t kBlock = 4096;
-  double total = 0;
-  for (std::int64_t begin = 0; begin < n; begin += kBlock) {
-    Vec<T> sum = broadcast(T(0));
-    along(x, begin, smaller(begin + kBlock, n), [&](const Vec<T>& v, std::int64_t i) {
-      const Vec<T> e = exp(v - broadcast(shift));
-      sum = sum + e;
-      if (y) store_some(y + i, e, n - i);
-    });
-    total += static_cast<double>(sum_lanes(sum));
-  }
-  return total;
-}
-
-// A maximum that can be subtracted where all is −inf.
-template <class T>
-T shift_of(T max) {
-  return max == -kInfinity<T> ? T(0) : max;
+// Calls body(first line, number of lines): of short rows several, so that nobody waits for the
+// lanes of one row to become one number.
+inline constexpr std::int64_t kMostRows = 16;
+template <class T, class Body>
+FOVEA_INLINE void by_groups(const LinesProblem<T>& p, const Body& body) {
+  constexpr std::int64_t kElements = 2048;
+  const std::int64_t group = p.length * kMostRows <= kElements ? kMostRows
+                             : p.length < kElements            ? kElements / p.length
+                                                               : 1;
+  for (std::int64_t i = 0; i < p.lines; i += group) body(i, smaller(group, p.lines - i));
 }
 
 template <class T>
-void softmax(const T* x, std::int64_t n, T* y) {
-  const double sum = exponentials(x, n, shift_of(max_of(x, n)), y);
-  const Vec<T> factor = broadcast(static_cast<T>(sum == 0 ? 0 : 1 / sum));
-  along(y, 0, n, [&](const Vec<T>& v, std::int64_t i) { store_some(y + i, v * factor, n - i); });
-}
-
-template <class T>
-void log_softmax(const T* x, std::int64_t n, T* y) {
-  const T shift = shift_of(max_of(x, n));
-  const double sum = exponentials<T>(x, n, shift, nullptr);
-  const T log_sum = static_cast<T>(sum == 0 ? 0 : ::log(sum));
-  along(x, 0, n, [&](const Vec<T>& v, std::int64_t i) {
-    store_some(y + i, (v - broadcast(shift)) - broadcast(log_sum), n - i);
+void softmax(const LinesProblem<T>& p) {
+  const std::int64_t n = p.length;
+  by_groups(p, [&](std::int64_t first, std::int64_t count) {
+    T shift[kMostRows], factor[kMostRows];
+    for (std::int64_t r = 0; r < count; ++r) shift[r] = shift_of(max_of(p.x.line(first + r), n));
+    for (std::int64_t r = 0; r < count; ++r) {
+      factor[r] =
+          inverse_of_sum<T>(exponentials(p.x.line(first + r), n, shift[r], p.y.line(first + r)));
+    }
+    for (std::int64_t r = 0; r < count; ++r) {
+      T* y = p.y.line(first + r);
+      by_vectors<T>(0, n, [&](std::int64_t i, std::int64_t some) {
+        store_some(y + i, load_some(y + i, some, T(0)) * broadcast(factor[r]), some);
+      });
+    }
   });
 }
 
 template <class T>
-void logsumexp(const T* x, std::int64_t n, T* y) {
-  const T max = max_of(x, n);
-  if (max == kInfinity<T>) {
-    *y = max;
-    for (std::int64_t i = 0; i < n; ++i) {
-      if (x[i] != x[i]) *y = x[i];
+void log_softmax(const LinesProblem<T>& p) {
+  const std::int64_t n = p.length;
+  by_groups(p, [&](std::int64_t first, std::int64_t count) {
+    T shift[kMostRows], log_sum[kMostRows];
+    for (std::int64_t r = 0; r < count; ++r) shift[r] = shift_of(max_of(p.x.line(first + r), n));
+    for (std::int64_t r = 0; r < count; ++r) {
+      log_sum[r] = log_of_sum_or_0<T>(exponentials<T>(p.x.line(first + r), n, shift[r], nullptr));
     }
-    return;
-  }
-  const double sum = exponentials<T>(x, n, shift_of(max), nullptr);
-  *y = sum == 0 ? -kInfinity<T> : static_cast<T>(static_cast<double>(max) + ::log(sum));
-}
-
-// 16 sums in f64, folded and added up for each block.
-template <class T>
-double sum(const T* x, std::int64_t n, std::int64_t stride) {
-  constexpr std::int64_t kSums = 16, kBlock = 256 * kSums;
-  double total = 0;
-  for (std::int64_t begin = 0; begin < n; begin += kBlock) {
-    const T* at = x + begin * stride;
-    const std::int64_t count = smaller(kBlock, n - begin), whole = count - count % kSums;
-    double sums[kSums] = {};
-    if (stride == 1) {
-      for (std::int64_t i = 0; i < whole; i += kSums) {
-        for (std::int64_t l = 0; l < kSums; ++l) sums[l] += static_cast<double>(at[i + l]);
-      }
-    } else {
-      for (std::int64_t i = 0; i < whole; i += kSums) {
-        for (std::int64_t l = 0; l < kSums; ++l)
-          sums[l] += static_cast<double>(at[(i + l) * stride]);
-      }
+    for (std::int64_t r = 0; r < count; ++r) {
+      const T* x = p.x.line(first + r);
+      T* y = p.y.line(first + r);
+      by_vectors<T>(0, n, [&](std::int64_t i, std::int64_t some) {
+        const Vec<T> shifted = load_some(x + i, some, T(0)) - broadcast(shift[r]);
+        store_some(y + i, shifted - broadcast(log_sum[r]), some);
+      });
     }
-    for (std::int64_t i = whole; i < count; ++i)
-      sums[i - whole] += static_cast<double>(at[i * stride]);
-    for (std::int64_t half = kSums / 2; half > 0; half /= 2) {
-      for (std::int64_t l = 0; l < half; ++l) sums[l] += sums[l + half];
-    }
-    total += sums[0];
-  }
-  return total;
+  });
 }
 
 template <class T>
-void sum_row(const T* x, std::int64_t n, T* y) {
-  *y = static_cast<T>(sum(x, n, 1));
+void logsumexp(const LinesProblem<T>& p) {
+  const std::int64_t n = p.length;
+  by_groups(p, [&](std::int64_t first, std::int64_t count) {
+    T most[kMostRows];
+    for (std::int64_t r = 0; r < count; ++r) most[r] = max_of(p.x.line(first + r), n);
+    for (std::int64_t r = 0; r < count; ++r) {
+      const T* x = p.x.line(first + r);
+      const double sum = exponentials<T>(x, n, shift_of(most[r]), nullptr);
+      *p.y.line(first + r) = logsumexp_of(most[r], sum, x, n, 1);
+    }
+  });
 }
 
-template <class T, void (*kRow)(const T*, std::int64_t, T*)>
-void each_row(const RowsProblem<T>& p, std::int64_t first, std::int64_t count) {
-  for (std::int64_t i = first; i < first + count; ++i) {
-    kRow(p.x + i * p.x_stride, p.length, p.y + i * p.y_stride);
-  }
+// dx = y (dy − Σ dy y)
+template <class T>
+void softmax_gradient(const LinesProblem<T>& p) {
+  const std::int64_t n = p.length;
+  by_groups(p, [&](std::int64_t first, std::int64_t count) {
+    T mean[kMostRows];
+    for (std::int64_t r = 0; r < count; ++r) {
+      const T *y = p.x.line(first + r), *dy = p.dy.line(first + r);
+      mean[r] = static_cast<T>(row_sum<T>(
+          n, [&](std::int64_t i, std::int64_t some, const Vec<T>& sum) FOVEA_INLINE_LAMBDA {
+            return fma(load_some(y + i, some, T(0)), load_some(dy + i, some, T(0)), sum);
+          }));
+    }
+    for (std::int64_t r = 0; r < count; ++r) {
+      const T *y = p.x.line(first + r), *dy = p.dy.line(first + r);
+      T* dx = p.y.line(first + r);
+      by_vectors<T>(0, n, [&](std::int64_t i, std::int64_t some) {
+        const Vec<T> moved = load_some(dy + i, some, T(0)) - broadcast(mean[r]);
+        store_some(dx + i, load_some(y + i, some, T(0)) * moved, some);
+      });
+    }
+  });
+}
+
+// dx = dy − exp(y) Σ dy, or 0 where the row of y is nothing but −inf.
+template <class T>
+void log_softmax_gradient(const LinesProblem<T>& p) {
+  const std::int64_t n = p.length;
+  by_groups(p, [&](std::int64_t first, std::int64_t count) {
+    T total[kMostRows];
+    bool dead[kMostRows];
+    for (std::int64_t r = 0; r < count; ++r) {
+      const T *y = p.x.line(first + r), *dy = p.dy.line(first + r);
+      total[r] = static_cast<T>(
+          row_sum<T>(n, [&](std::int64_t i, std::int64_t some, const Vec<T>& sum)
+                            FOVEA_INLINE_LAMBDA { return sum + load_some(dy + i, some, T(0)); }));
+      dead[r] = all_minus_infinity(y, n, 1);
+    }
+    for (std::int64_t r = 0; r < count; ++r) {
+      const T *y = p.x.line(first + r), *dy = p.dy.line(first + r);
+      T* dx = p.y.line(first + r);
+      by_vectors<T>(0, n, [&](std::int64_t i, std::int64_t some) {
+        const Vec<T> through_sum = exp(load_some(y + i, some, T(0))) * broadcast(total[r]);
+        const Vec<T> slope = load_some(dy + i, some, T(0)) - through_sum;
+        store_some(dx + i, dead[r] ? broadcast(T(0)) : slope, some);
+      });
+    }
+  });
 }
 
 template <class T>
 void add(Loops<T>& loops) {
-  loops.softmax_rows = each_row<T, softmax<T>>;
-  loops.log_softmax_rows = each_row<T, log_softmax<T>>;
-  loops.logsumexp_rows = each_row<T, logsumexp<T>>;
-  loops.sum_rows = each_row<T, sum_row<T>>;
-  loops.sum = sum<T>;
+  loops.softmax.rows = softmax<T>;
+  loops.log_softmax.rows = log_softmax<T>;
+  loops.logsumexp.rows = logsumexp<T>;
+  loops.softmax_gradient.rows = softmax_gradient<T>;
+  loops.log_softmax_gradient.rows = log_softmax_gradient<T>;
 }
 
 }  // namespace

@@ -19,10 +19,6 @@ enum class Isa : std::uint8_t;
 template <class T>
 using MapFunction = void (*)(std::int64_t n, const T* x, T* y);
 
-/// A loop over rows [first, first + count).
-template <class T>
-using RowsFunction = void (*)(const RowsProblem<T>&, std::int64_t first, std::int64_t count);
-
 /// Queries that attention handles together: two virtual vectors of lanes.
 template <class T>
 inline constexpr std::int64_t kAttentionPanel = 128 / static_cast<std::int64_t>(sizeof(T));
@@ -82,6 +78,7 @@ struct GemmTile {
 template <class T>
 struct Loops {
   MapFunction<T> exp = nullptr, tanh = nullptr, erf = nullptr, sigmoid = nullptr;
+  MapFunction<T> gelu = nullptr, gelu_tanh = nullptr;
 
   /// Bytes of scratch for one panel of queries.
   std::size_t (*attention_forward_scratch)(const AttentionProblem<T>&) = nullptr;
@@ -122,9 +119,14 @@ struct Loops {
   void (*gemm_pack_b)(const GemmProblem<T>&, std::int64_t column, std::int64_t columns,
                       T* packed) = nullptr;
 
-  RowsFunction<T> softmax_rows = nullptr, log_softmax_rows = nullptr, logsumexp_rows = nullptr,
-                  sum_rows = nullptr;
+  LinesLoops<T> softmax, log_softmax, softmax_gradient, log_softmax_gradient;
+  /// y has one element for each line, y.stride apart.
+  LinesLoops<T> logsumexp;
+
   double (*sum)(const T* x, std::int64_t length, std::int64_t stride) = nullptr;
+  /// Each as `sum` of its elements.
+  ReduceColumns<T, double> sum_columns = nullptr;
+  ExtremeLoops<T> max, min;
 
   void (*norm_row)(const NormRow<T>&) = nullptr;
   void (*norm_gradient_row)(const NormGradientRow<T>&) = nullptr;

@@ -13,6 +13,8 @@
 #endif
 
 #define FOVEA_INLINE [[gnu::always_inline]] inline
+// Behind the parameters of a lambda, where no attribute of the standard's form can stand.
+#define FOVEA_INLINE_LAMBDA __attribute__((always_inline))
 
 namespace fovea::kernels::FOVEA_ISA_NAMESPACE {
 namespace {
@@ -419,25 +421,76 @@ FOVEA_INLINE bool any(const Mask<T>& m) {
   return found;
 }
 
+// f folds the halves of a register until one lane is left.
+#ifdef FOVEA_ISA_ARCH
+template <class F>
+FOVEA_INLINE float fold_register(__m128 x, const F& f) {
+  using Quarter = xsimd::batch<float, xsimd::sse2>;
+  x = f(Quarter(x), Quarter(_mm_movehl_ps(x, x)));
+  return _mm_cvtss_f32(f(Quarter(x), Quarter(_mm_shuffle_ps(x, x, 1))));
+}
+template <class F>
+FOVEA_INLINE double fold_register(__m128d x, const F& f) {
+  using Quarter = xsimd::batch<double, xsimd::sse2>;
+  return _mm_cvtsd_f64(f(Quarter(x), Quarter(_mm_unpackhi_pd(x, x))));
+}
+#ifdef __AVX2__
+template <class F>
+FOVEA_INLINE float fold_register(__m256 x, const F& f) {
+  using Half = xsimd::batch<float, xsimd::sse2>;
+  return fold_register(
+      __m128(f(Half(_mm256_castps256_ps128(x)), Half(_mm256_extractf128_ps(x, 1)))), f);
+}
+template <class F>
+FOVEA_INLINE double fold_register(__m256d x, const F& f) {
+  using Half = xsimd::batch<double, xsimd::sse2>;
+  return fold_register(
+      __m128d(f(Half(_mm256_castpd256_pd128(x)), Half(_mm256_extractf128_pd(x, 1)))), f);
+}
+#endif
+#ifdef __AVX512F__
+template <class F>
+FOVEA_INLINE float fold_register(__m512 x, const F& f) {
+  using Half = xsimd::batch<float, xsimd::avx2>;
+  return fold_register(
+      __m256(f(Half(_mm512_castps512_ps256(x)), Half(_mm512_extractf32x8_ps(x, 1)))), f);
+}
+template <class F>
+FOVEA_INLINE double fold_register(__m512d x, const F& f) {
+  using Half = xsimd::batch<double, xsimd::avx2>;
+  return fold_register(
+      __m256d(f(Half(_mm512_castpd512_pd256(x)), Half(_mm512_extractf64x4_pd(x, 1)))), f);
+}
+#endif
+#endif
+
 // ((l0 + l8) + (l4 + l12)) + …: halves are folded until one lane is left.
 template <class T, class F>
-FOVEA_INLINE T fold_lanes(const Vec<T>& x, const F& f) {
-  T lanes[kLanes<T>];
-  store(lanes, x);
+FOVEA_INLINE T fold_lanes(Vec<T> x, const F& f) {
 #pragma GCC unroll 4
-  for (int n = kLanes<T> / 2; n > 0; n /= 2) {
+  for (int n = Vec<T>::kRegisters / 2; n > 0; n /= 2) {
 #pragma GCC unroll 8
-    for (int i = 0; i < n; ++i) lanes[i] = f(lanes[i], lanes[i + n]);
+    for (int i = 0; i < n; ++i) x.r[i] = f(x.r[i], x.r[i + n]);
   }
-  return lanes[0];
+#ifdef FOVEA_ISA_ARCH
+  return fold_register(x.r[0].data, f);
+#else
+  return x.r[0];
+#endif
 }
 template <class T>
 FOVEA_INLINE T sum_lanes(const Vec<T>& x) {
-  return fold_lanes(x, [](T a, T b) { return a + b; });
+  return fold_lanes(x, [](const auto& a, const auto& b) { return a + b; });
 }
 template <class T>
 FOVEA_INLINE T max_lanes(const Vec<T>& x) {
-  return fold_lanes(x, [](T a, T b) { return a > b ? a : b; });
+  return fold_lanes(x, [](const auto& a, const auto& b) {
+#ifdef FOVEA_ISA_ARCH
+    return xsimd::max(a, b);
+#else
+    return a > b ? a : b;
+#endif
+  });
 }
 
 }  // namespace

@@ -2,8 +2,12 @@
 
 #include <doctest/doctest.h>
 
+#include <utility>
+
 #include "fovea/ops/elementwise.h"
 #include "fovea/ops/reductions.h"
+#include "fovea/tensor/parallel.h"
+#include "fovea/tensor/random.h"
 #include "values.h"
 
 namespace fovea::test {
@@ -73,6 +77,45 @@ TEST_CASE("all ignored: 0, and gradients of 0") {
   check(eval::cross_entropy(logits(), none), {}, {0});
   check(gradients_at(loss_of(none), {logits()}, doubles({1}, {}))[0], {4, 3}, Numbers(12, 0.0));
   check(eval::cross_entropy(doubles({}, {0, 3}), integers({}, {0})), {}, {0});
+}
+
+TEST_CASE("a target that is no class is named") {
+  const auto text = [](const Tensor& t, CrossEntropy a) {
+    return error_of([&] { eval::cross_entropy(logits(), t, a); });
+  };
+  CHECK(text(integers({0, 1, 3, 0}, {4}), {}) ==
+        "cross_entropy: target 3 at [2] of targets: logits (4, 3) have 3 classes; 0 to 2, or "
+        "ignore_index (-100), are required");
+  // Classes are labels, not indices: they do not count from the end.
+  CHECK(text(integers({-1, 0, 0, 0}, {4}), {}).starts_with("cross_entropy: target -1 at [0]"));
+}
+
+TEST_CASE("large batches: the same bits on any number of threads, of any layout") {
+  const Tensor x = random_normal(f32, {300, 257}, 0, 4, {1, 1});
+  const Tensor t = random_integers({300}, 0, 257, {1, 2});
+  const auto run = [&](const Tensor& in) {
+    const Tensor y = eval::cross_entropy(in, t);
+    return std::pair(y, gradients_at(loss_of(t), {in}, Tensor::scalar(f32, 1))[0]);
+  };
+  const auto [y, dx] = run(x);
+  const auto [wide_y, wide_dx] = [&] {
+    const Tensor in = x.astype(f64);
+    return std::pair(eval::cross_entropy(in, t),
+                     gradients_at(loss_of(t), {in}, Tensor::scalar(f64, 1))[0]);
+  }();
+  check(y, {}, numbers_of(wide_y), 1e-7);
+  check(dx, {300, 257}, numbers_of(wide_dx), 1e-6);
+  const int threads = num_threads();
+  for (const int count : {1, 2, 3}) {
+    set_num_threads(count);
+    const auto [again, d_again] = run(x);
+    CHECK(equal_bits(again, y));
+    CHECK(equal_bits(d_again, dx));
+  }
+  set_num_threads(threads);
+  const auto [strided, d_strided] = run(x.transpose({1, 0}).copy().transpose({1, 0}));
+  CHECK(equal_bits(strided, y));
+  CHECK(equal_bits(d_strided, dx));
 }
 
 TEST_CASE("what is ignored reaches nothing, not even NaN") {

@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include "fovea/tensor/parallel.h"
+#include "fovea/tensor/random.h"
 #include "values.h"
 
 namespace fovea::test {
@@ -70,11 +72,81 @@ TEST_CASE("without weight and bias, and with a bias alone") {
                    eval::rms_norm({.x = x(), .weight = ones, .bias = bias()})));
 }
 
-TEST_CASE("far from 0, where the mean is large beside the deviation") {
-  // Deviations of ±1 in exact numbers: y is ±1 up to eps and f32's rounding of y itself.
-  const Tensor far = floats({16385, 16383, 16385, 16383}, {4});
-  const double one = 1 / std::sqrt(1 + 1e-5);
-  check(eval::layer_norm({.x = far}), {4}, {one, -one, one, -one}, 2e-7);
+TEST_CASE("far from 0, where f32 cannot hold the mean") {
+  // Its f32 neighbours are 1 apart there, the mean is 10000001 + 1/3.
+  const Tensor far = floats({10000000, 10000001, 10000003}, {3});
+  const double scale = 1 / std::sqrt(14.0 / 9 + 1e-5);
+  check(eval::layer_norm({.x = far}), {3}, {-4 * scale / 3, -scale / 3, 5 * scale / 3}, 2e-7);
+}
+
+// dy and x of many rows, so that several tasks add up dweight and dbias.
+struct ManyRows {
+  static constexpr std::int64_t rows = 3000, width = 40;
+  Tensor x = random_normal(f32, {rows, width}, 3, 1, {1, 1});
+  Tensor dy = random_normal(f32, {rows, width}, 0, 1, {1, 2});
+  Tensor weight = random_normal(f32, {width}, 0, 1, {1, 3});
+
+  template <class Gradient>
+  auto run() const {
+    return eval::apply(Gradient{}, {.x = x, .weight = weight, .dy = dy});
+  }
+};
+
+template <class Gradient>
+void check_many_rows(bool centred) {
+  const ManyRows many;
+  const auto d = many.run<Gradient>();
+  // By the definition, in f64.
+  const Numbers x = numbers_of(many.x), dy = numbers_of(many.dy), w = numbers_of(many.weight);
+  constexpr auto n = static_cast<std::size_t>(ManyRows::width);
+  Numbers dx(x.size()), dweight(n), dbias(n);
+  for (std::size_t r = 0; r < x.size(); r += n) {
+    double mean = 0, squares = 0, sum_g = 0, sum_gx = 0;
+    for (std::size_t i = 0; i < n; ++i) mean += centred ? x[r + i] / n : 0;
+    for (std::size_t i = 0; i < n; ++i) squares += (x[r + i] - mean) * (x[r + i] - mean) / n;
+    const double scale = 1 / std::sqrt(squares + 1e-5);
+    const auto normal = [&](std::size_t i) { return (x[r + i] - mean) * scale; };
+    for (std::size_t i = 0; i < n; ++i) {
+      sum_g += dy[r + i] * w[i] / n;
+      sum_gx += dy[r + i] * w[i] * normal(i) / n;
+      dweight[i] += dy[r + i] * normal(i);
+      dbias[i] += dy[r + i];
+    }
+    for (std::size_t i = 0; i < n; ++i) {
+      const double moved = dy[r + i] * w[i] - (centred ? sum_g : 0);
+      dx[r + i] = scale * (moved - normal(i) * sum_gx);
+    }
+  }
+  // 64 terms are added in f32 at a time, each of them about 1.
+  check(d.dx, many.x.shape(), dx, 1e-5);
+  check(d.dweight, {ManyRows::width}, dweight, 1e-5);
+  check(d.dbias, {ManyRows::width}, dbias, 1e-5);
+  // Threads, and memory of another layout, change no bit.
+  const auto same_bits = [&](const auto& other) {
+    CHECK(equal_bits(other.dx, d.dx));
+    CHECK(equal_bits(other.dweight, d.dweight));
+    CHECK(equal_bits(other.dbias, d.dbias));
+  };
+  const int threads = num_threads();
+  for (const int count : {1, 2, 3}) {
+    set_num_threads(count);
+    same_bits(many.run<Gradient>());
+  }
+  set_num_threads(threads);
+  ManyRows strided;
+  strided.x = strided.x.transpose({1, 0}).copy().transpose({1, 0});
+  strided.dy = strided.dy.transpose({1, 0}).copy().transpose({1, 0});
+  same_bits(strided.run<Gradient>());
+  // An output alone is what it is among others.
+  const auto alone = eval::apply(Gradient{}, {.x = many.x, .weight = many.weight, .dy = many.dy},
+                                 {false, true, false});
+  CHECK(equal_bits(alone.dweight, d.dweight));
+  CHECK(!alone.dx);
+}
+
+TEST_CASE("gradients of many rows, the same bits on any number of threads") {
+  check_many_rows<LayerNormGradient>(true);
+  check_many_rows<RmsNormGradient>(false);
 }
 
 TEST_CASE("a constant row is 0, a row with NaN is NaN, and neither reaches others") {

@@ -37,6 +37,27 @@ TEST_CASE("softmax along any axis of any strides") {
                    eval::softmax(x.astype(f32).transpose({1, 2, 0})).transpose({2, 0, 1}).copy()));
 }
 
+TEST_CASE("any layout gives the same bits, forward and backward") {
+  // Long enough for several tasks, wide enough for several blocks of columns.
+  const Tensor x = random_normal(f32, {2, 300, 270}, 0, 3, {1, 3});
+  const Tensor dy = random_normal(f32, {2, 300, 270}, 0, 1, {1, 4});
+  const auto swapped = [](const Tensor& t) { return t.transpose({0, 2, 1}); };
+  const Tensor rows = swapped(x).copy(), d_rows = swapped(dy).copy();
+  const auto same = [&](auto f) {
+    const auto gradient = [&](const Tensor& at, const Tensor& d, std::int64_t axis) {
+      return gradients_at([&](const std::vector<Expr>& in) { return f(in[0], axis); }, {at}, d)[0];
+    };
+    const Tensor along = gradient(rows, d_rows, 2);
+    CHECK(equal_bits(swapped(gradient(x, dy, 1)).copy(), along));    // columns
+    CHECK(equal_bits(gradient(swapped(x), swapped(dy), 2), along));  // neither rows nor columns
+  };
+  same([](const Expr& e, std::int64_t axis) { return softmax(e, {.axis = axis}); });
+  same([](const Expr& e, std::int64_t axis) { return log_softmax(e, {.axis = axis}); });
+  CHECK(equal_bits(swapped(eval::log_softmax(x, {.axis = 1})).copy(), eval::log_softmax(rows)));
+  CHECK(equal_bits(eval::logsumexp(x, {.axes = 1}), eval::logsumexp(rows, {.axes = 2})));
+  CHECK(equal_bits(eval::logsumexp(swapped(x), {.axes = 2}), eval::logsumexp(rows, {.axes = 2})));
+}
+
 TEST_CASE("softmax and log_softmax up to the format's limits") {
   const Tensor x = floats({-3e38, 0, 3e38, 1e4, 1e4 - 1, -1e4}, {2, 3});
   const double p = 1 / (1 + std::exp(-1.0));
@@ -67,6 +88,12 @@ TEST_CASE("a row of nothing has gradients 0") {
         {0, 0, 5 - 11 * (1 - p), 6 - 11 * p}, 1e-15);
   check(at([](const Expr& e) { return logsumexp(e, {.axes = 1}); }, doubles({3, 4}, {2})), {2, 2},
         {0, 0, 4 * (1 - p), 4 * p}, 1e-15);
+}
+
+TEST_CASE("the gradient of logsumexp where it is +inf") {
+  const Tensor dx = gradients_at([](const std::vector<Expr>& in) { return logsumexp(in[0]); },
+                                 {doubles({kInf, 1, -kInf}, {3})}, doubles({2}, {}))[0];
+  check(dx, {3}, {kNaN, 0, 0});
 }
 
 TEST_CASE("second derivatives at a row of nothing are 0 too") {
