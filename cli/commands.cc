@@ -50,7 +50,8 @@ Model load_model(const Options& options, const Registry& registry) {
 }
 
 BindOptions bind_options(const Options& options, const Model& model) {
-  BindOptions bind{.dtype = options.dtype, .seed = options.seed, .max_memory = options.max_memory};
+  BindOptions bind{
+      .dtype = options.dtype, .seed = options.seed, .draw = true, .max_memory = options.max_memory};
   if (!options.inputs.empty()) {
     bind.inputs_from = options.inputs;
     bind.inputs = load_tensors(

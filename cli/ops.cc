@@ -25,8 +25,18 @@ std::string signature(const OpType& type) {
   return format("{}({}) -> {}", type.name, list(type.inputs), list(type.outputs));
 }
 
+// `title:` and a line for each that has something to say.
+std::string slot_lines(std::string_view title, const std::vector<Slot>& slots) {
+  std::string text;
+  for (const Slot& slot : slots) {
+    if (!slot.doc.empty()) text += format("  {}: {}\n", slot.name, slot.doc);
+  }
+  return text.empty() ? text : format("\n{}:\n{}", title, text);
+}
+
 std::string describe(const OpType& type) {
   std::string text = format("{}\n\n  {}\n", signature(type), type.doc);
+  text += slot_lines("inputs", type.inputs) + slot_lines("outputs", type.outputs);
   if (!type.attributes.empty()) text += "\nattributes:\n";
   for (const AttributeInfo& info : type.attributes) {
     text += format("  {}: {}{}\n      {}\n", info.name, to_string(info.type),
@@ -43,7 +53,9 @@ nlohmann::json as_json(const OpType& type) {
     constexpr const char* kArity[] = {"required", "optional", "variadic"};
     nlohmann::json all = nlohmann::json::array();
     for (const Slot& slot : list) {
-      all.push_back({{"name", slot.name}, {"arity", kArity[static_cast<int>(slot.arity)]}});
+      all.push_back({{"name", slot.name},
+                     {"arity", kArity[static_cast<int>(slot.arity)]},
+                     {"doc", slot.doc}});
     }
     return all;
   };

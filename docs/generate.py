@@ -145,6 +145,10 @@ def ops_page(ops):
              "out; `…` stands for any number.\n"]
     for op in ops:
         parts.append(f"## {op['name']}\n\n`{signature(op)}`\n\n{op['doc']}\n")
+        values = [(slot, kind) for kind in ("input", "output") for slot in op[kind + "s"] if slot["doc"]]
+        if values:
+            parts.append("\n".join(["| value | | what it is |", "| --- | --- | --- |"] + [
+                f"| `{slot['name']}` | {kind} | {cell(slot['doc'])} |" for slot, kind in values]) + "\n")
         if op["attributes"]:
             rows = ["| attribute | type | default | meaning |", "| --- | --- | --- | --- |"]
             for one in op["attributes"]:

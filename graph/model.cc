@@ -345,6 +345,7 @@ Session Model::bind(const Sizes& sizes, const BindOptions& options) const {
   state->initial = state_->initial;
   state->packed = state_->packed;
   state->seed = options.seed.value_or(description.seed);
+  state->draw = options.draw;
   state->max_memory = options.max_memory.value_or(model::memory_limit());
   state->prepare();
   return Session(std::move(state));

@@ -40,6 +40,9 @@ struct BindOptions {
   /// Inputs that stay the same from run to run. They bind the dims in their shapes. Floats of
   /// another width are converted.
   NamedTensors inputs = {};
+  /// Whether inputs that neither a run nor `inputs` nor the model gives are drawn from the seed
+  /// (floats normal, i64 zero, bool true), as the command does. Otherwise they must be given.
+  bool draw = false;
   /// What messages call the place that these come from: their file.
   std::string inputs_from = "inputs";
   /// Bytes that inputs, params and a plan may take together. Default: what the machine, its control
@@ -131,29 +134,35 @@ class Session {
   /// What a name stands for, as in a model's outputs: `x`, `att.lse`, `layers.3.att.probs`. Throws
   /// Error, with a likely name, when there is none.
   Expr value(std::string_view name) const;
-  /// The values of an input or a param when nobody gives others; made when first asked for.
+  /// The values of an input or a param when nobody gives others; made when first asked for, drawn
+  /// where there are none.
   Tensor tensor(const ModelValue& value) const;
 
   /// A param's values, read-only. Throws Error for unknown names.
   Tensor param(std::string_view name) const;
-  /// Replaces params by copies of these, all or (when it throws Error for a name, shape or dtype)
-  /// none; floats of another width are converted. For this session and its copies, from the next
-  /// run on; other sessions of the model keep theirs. The first run afterwards reads the params as
-  /// they are; a second one with the same packs those that were set.
+  /// Replaces params, by name or by their names in a weights file, by copies of these, all or (when
+  /// it throws Error for a name, shape or dtype) none; floats of another width are converted. For
+  /// this session and its copies, from the next run on; other sessions of the model keep theirs.
+  /// The first run afterwards reads the params as they are; a second one with the same packs those
+  /// that were set.
   void set_params(const NamedTensors& values);
   /// Writes all params, by their names in a weights file (`from`), to `.safetensors` (or `.npz`,
   /// `.json`): completely, or the file is as it was.
   void save_params(const std::string& path) const;
 
-  /// The model's outputs. Inputs that are not given keep the values that the session has for them.
-  /// Throws Error for unknown names, and for other shapes and dtypes (floats of another width are
-  /// converted).
+  /// The model's outputs. Inputs that are not given keep the values that the model or
+  /// `BindOptions::inputs` gives. Throws Error for unknown names, for an input that has no value,
+  /// and for other shapes and dtypes (floats of another width are converted).
   NamedTensors run(const NamedTensors& inputs = {}) const;
-  /// The same into the caller's memory: `outputs` names those that are wanted.
+  /// The same into the caller's memory: `outputs` names what is wanted, the model's outputs or any
+  /// value that `value` knows. Memory may be strided, and may be that of an input.
   void run(const NamedTensors& inputs, const NamedTensors& outputs) const;
-  /// Any expressions over this session's inputs and params, gradients for instance. Throws Error
-  /// before anything is allocated if memory does not suffice.
-  std::vector<Tensor> compute(std::span<const Expr> exprs) const;
+  /// Any expressions over this session's inputs and params: values inside, gradients. Throws Error
+  /// as `run` does, and before anything is allocated if memory does not suffice.
+  ///
+  ///     Expr loss = session.outputs().front().second, w = session.params().front().expr;
+  ///     Tensor dw = session.compute(gradients(loss, {w}), {{"x", x}}).front();
+  std::vector<Tensor> compute(std::span<const Expr> exprs, const NamedTensors& inputs = {}) const;
 
   /// Bytes that a run takes besides inputs, params and their packed forms; outputs included. Reads
   /// no weights.

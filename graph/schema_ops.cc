@@ -69,7 +69,8 @@ Json by_position(const OpType& op) {
     Json place = defined("operand");
     if (slot.arity == Arity::optional) place = any_of({place, {{"type", "null"}}});
     if (slot.arity == Arity::required) least = i + 1;
-    places.push_back(described(std::move(place), slot.name));
+    places.push_back(described(
+        std::move(place), slot.doc.empty() ? slot.name : format("{}: {}", slot.name, slot.doc)));
   }
   if (!places.empty()) list["prefixItems"] = places;
   list["items"] = op.variadic() ? defined("operand") : Json(false);
@@ -81,14 +82,16 @@ Json by_name(const OpType& op) {
   Json properties = Json::object(), required = Json::array();
   for (const Slot& slot : op.inputs) {
     const std::string name(slot.name);
+    Json& property = properties[name];
     if (slot.arity == Arity::required) {
-      properties[name] = defined("operand");
+      property = defined("operand");
       required.push_back(name);
     } else if (slot.arity == Arity::optional) {
-      properties[name] = any_of({defined("operand"), {{"type", "null"}}});
+      property = any_of({defined("operand"), {{"type", "null"}}});
     } else {
-      properties[name] = {{"type", "array"}, {"items", defined("operand")}};
+      property = {{"type", "array"}, {"items", defined("operand")}};
     }
+    if (!slot.doc.empty()) property["description"] = slot.doc;
   }
   if (!properties.contains("doc")) properties["doc"] = defined("doc");
   Json object{{"type", "object"}, {"properties", properties}, {"additionalProperties", false}};

@@ -20,6 +20,15 @@ std::uint64_t saturating_sum(std::uint64_t a, std::uint64_t b) {
   return __builtin_add_overflow(a, b, &sum) ? ~std::uint64_t{0} : sum;
 }
 
+void require_memory_for(const std::string& name, const TensorSpec& spec, const Tensor& memory) {
+  const auto refuse = [&](std::string_view given) {
+    fail("run", "output {}: {}; {} is required", fovea::quoted(name), given, to_string(spec));
+  };
+  if (!memory) refuse("a null tensor");
+  if (spec_of(memory) != spec) refuse(to_string(spec_of(memory)));
+  if (!memory.is_writable()) refuse("read-only memory");
+}
+
 std::vector<Expr> output_exprs(const Session::State& state) {
   std::vector<Expr> exprs;
   for (const auto& [name, expr] : state.instance.outputs) exprs.push_back(expr);
@@ -196,6 +205,10 @@ std::vector<Tensor> Session::State::values_for(std::span<const Expr> needed,
     const ModelValue& leaf = this->leaf(&x.node());
     const auto given = inputs.find(leaf.name);
     if (given == inputs.end()) {
+      if (leaf.origin == Origin::drawn && !draw) {
+        fail("run", "input {} {} is not given, and the model has no value for it",
+             fovea::quoted(leaf.name), to_string(leaf.expr.spec()));
+      }
       values.push_back(value_of(leaf));
       continue;
     }
@@ -208,6 +221,17 @@ std::vector<Tensor> Session::State::values_for(std::span<const Expr> needed,
     }
   }
   return values;
+}
+
+Expr Session::State::wanted(const std::string& name) const {
+  const auto& outputs = instance.outputs;
+  const auto at = std::ranges::find(outputs, name, &std::pair<std::string, Expr>::first);
+  if (at != outputs.end()) return at->second;
+  try {
+    return model::find_value(*description, instance, name);
+  } catch (const Error& error) {
+    fail("run", "{}", error.diagnostics().front().text);
+  }
 }
 
 std::span<const ModelValue> Session::inputs() const { return state_->inputs; }
@@ -233,12 +257,21 @@ const ModelValue& Session::State::param(std::string_view name) const {
   fail("session", "unknown param {}{}", fovea::quoted(name), did_you_mean(name, known));
 }
 
+std::vector<const ModelValue*> Session::State::params_named(std::string_view name) const {
+  std::vector<const ModelValue*> named;
+  for (std::size_t i = 0; i < params.size(); ++i) {
+    if (params[i].name == name) return {&params[i]};
+    if (instance.params[i].from == name) named.push_back(&params[i]);
+  }
+  if (named.empty()) param(name);  // says what is wrong
+  return named;
+}
+
 Tensor Session::param(std::string_view name) const { return tensor(state_->param(name)); }
 
 void Session::set_params(const NamedTensors& values) {
   std::vector<std::pair<const Node*, Tensor>> fitted;
-  for (const auto& [name, tensor] : values) {
-    const ModelValue& param = state_->param(name);
+  const auto take = [&](const std::string& name, const ModelValue& param, const Tensor& tensor) {
     if (!tensor)
       fail("session", "param {}: a null tensor; a value is required", fovea::quoted(name));
     try {
@@ -249,6 +282,9 @@ void Session::set_params(const NamedTensors& values) {
     } catch (const Error& error) {
       fail("session", "param {}: {}", fovea::quoted(name), error.diagnostics().front().text);
     }
+  };
+  for (const auto& [name, tensor] : values) {
+    for (const ModelValue* param : state_->params_named(name)) take(name, *param, tensor);
   }
   const std::lock_guard lock(state_->mutex);
   for (auto& [node, tensor] : fitted) state_->made[node] = std::move(tensor);
@@ -272,9 +308,10 @@ void Session::save_params(const std::string& path) const {
   save_tensors(path, values);
 }
 
-std::vector<Tensor> Session::compute(std::span<const Expr> exprs) const {
+std::vector<Tensor> Session::compute(std::span<const Expr> exprs,
+                                     const NamedTensors& inputs) const {
   const auto plan = state_->plan(exprs);
-  return plan->executable(state_->values_for(plan->needed, {}));
+  return plan->executable(state_->values_for(plan->needed, inputs));
 }
 
 void Session::require_memory(std::span<const Expr> exprs) const { state_->plan(exprs); }
@@ -303,14 +340,8 @@ void Session::run(const NamedTensors& inputs, const NamedTensors& outputs) const
   std::vector<Expr> exprs;
   std::vector<Tensor> memory;
   for (const auto& [name, tensor] : outputs) {
-    const auto& all = this->outputs();
-    const auto at = std::ranges::find(all, name, &std::pair<std::string, Expr>::first);
-    if (at == all.end()) {
-      std::vector<std::string> known;
-      for (const auto& [output, expr] : all) known.push_back(output);
-      fail("run", "unknown output {}{}", fovea::quoted(name), did_you_mean(name, known));
-    }
-    exprs.push_back(at->second);
+    exprs.push_back(state_->wanted(name));
+    require_memory_for(name, exprs.back().spec(), tensor);
     memory.push_back(tensor);
   }
   const auto plan = state_->run_plan(exprs);

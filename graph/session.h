@@ -24,6 +24,7 @@ struct Session::State {
   std::shared_ptr<const model::WeightSource> weights;
   std::uint64_t seed = 0;
   std::uint64_t max_memory = 0;
+  bool draw = false;
   // Shared with the model's other sessions:
   std::shared_ptr<model::InitialValues> initial;
   PackedWeights packed;
@@ -51,7 +52,11 @@ struct Session::State {
   /// Fills `inputs`, `params` and `leaves`.
   void prepare();
   const ModelValue& leaf(const Node* node) const;
+  /// An output, or else a value inside.
+  Expr wanted(const std::string& name) const;
   const ModelValue& param(std::string_view name) const;
+  /// The param of this name, or else those that have it in a weights file.
+  std::vector<const ModelValue*> params_named(std::string_view name) const;
   /// The inputs and params that the expressions reach.
   std::vector<Expr> reached(std::span<const Expr> exprs) const;
   /// Compiles within max_memory, or takes what has been compiled.

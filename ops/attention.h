@@ -84,16 +84,28 @@ struct Attention {
   template <class T>
   struct In {
     T q, k, v;
-    std::optional<T> mask = {};  ///< bool, true = visible; broadcasts to the scores' shape
-    std::optional<T> bias = {};  ///< q's dtype, −inf hides; broadcasts to the scores' shape
-    std::optional<T> key_lengths = {};  ///< i64 (batch): key j is visible iff j < key_lengths[b]
+    std::optional<T> mask = {}, bias = {}, key_lengths = {};
     static constexpr std::array<std::string_view, 6> names{"q",    "k",    "v",
                                                            "mask", "bias", "key_lengths"};
+    static constexpr std::array<std::string_view, 6> docs{
+        "(batch, heads, Lq, D); leading axes may be missing: (batch, Lq, D), (Lq, D)",
+        "(batch, kv_heads, Lk, D); heads is a multiple of kv_heads, query head h reads head h / "
+        "(heads / kv_heads)",
+        "(batch, kv_heads, Lk, Dv)",
+        "bool, true = visible; broadcasts, aligned to the right, to (batch, heads, Lq, Lk)",
+        "of q's dtype, added to the scores, -inf hides; broadcasts as mask does",
+        "i64 (batch): key j of item b is visible iff j < key_lengths[b]"};
   };
   template <class T>
   struct Out {
     T y, lse, scores, probs;
     static constexpr std::array<std::string_view, 4> names{"y", "lse", "scores", "probs"};
+    static constexpr std::array<std::string_view, 4> docs{
+        "(batch, heads, Lq, Dv); 0 for a query that sees no key",
+        "(batch, heads, Lq): log of the sum of exp(scores) over the keys that a query sees; -inf "
+        "for none",
+        "(batch, heads, Lq, Lk), as scores_stage says; takes Lq * Lk memory",
+        "(batch, heads, Lq, Lk): the probabilities; takes Lq * Lk memory"};
   };
 
   std::optional<double> scale = {};
@@ -117,7 +129,9 @@ struct Attention {
                 "query_offset 0, or the one at which the last query stands at the last key (of "
                 "key_lengths, where given)"},
       Attribute{"query_offset", &Attention::query_offset,
-                "key position of query 0, any integer; not together with align"},
+                "key position of query 0, any integer; not together with align. One of them is "
+                "needed where "
+                "causal or window is given and Lq differs from Lk"},
       Attribute{"scores_stage", &Attention::scores_stage,
                 "what `scores` holds: scale * q k^T, the same after softcap, or with bias and -inf "
                 "where hidden"},

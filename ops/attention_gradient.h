@@ -35,11 +35,21 @@ struct AttentionGradient : Attention {
   struct In {
     T q, k, v;
     std::optional<T> mask = {}, bias = {}, key_lengths = {};
-    std::optional<T> y = {};  ///< needed with dy
+    std::optional<T> y = {};
     T lse;
-    std::optional<T> dy = {}, dlse = {};  ///< cotangents; what is left out is 0
+    std::optional<T> dy = {}, dlse = {};
     static constexpr std::array<std::string_view, 10> names{
         "q", "k", "v", "mask", "bias", "key_lengths", "y", "lse", "dy", "dlse"};
+    static constexpr std::array<std::string_view, 10> docs{"as for attention",
+                                                           "as for attention",
+                                                           "as for attention",
+                                                           "as for attention",
+                                                           "as for attention",
+                                                           "as for attention",
+                                                           "attention's y; needed with dy",
+                                                           "attention's lse",
+                                                           "cotangent of y; 0 when left out",
+                                                           "cotangent of lse; 0 when left out"};
   };
   template <class T>
   struct Out {

@@ -3,7 +3,8 @@
 // A bundle is an aggregate over what it carries: a TensorSpec (shape rule), a Tensor (forward), an
 // Expr (user, gradient rule, decomposition), an Arg (samples). The type of a member is its arity,
 // written once: `T` is required, `std::optional<T>` may be left out, `std::vector<T>` takes any
-// number and stands last.
+// number and stands last. Beside `names`, in the same order, `docs` may say what each one is: its
+// shape, its dtype where that is not the op's, what it means.
 #pragma once
 
 #include <array>

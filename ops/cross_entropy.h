@@ -32,11 +32,15 @@ struct CrossEntropy {
   struct In {
     T logits, targets;
     static constexpr std::array<std::string_view, 2> names{"logits", "targets"};
+    static constexpr std::array<std::string_view, 2> docs{
+        "(..., classes)", "i64 (...): classes, from 0; or ignore_index"};
   };
   template <class T>
   struct Out {
     T y, lse;
     static constexpr std::array<std::string_view, 2> names{"y", "lse"};
+    static constexpr std::array<std::string_view, 2> docs{
+        "a scalar; of targets' shape where reduction is none", "of targets' shape"};
   };
   LossReduction reduction = LossReduction::mean;
   std::int64_t ignore_index = -100;

@@ -75,7 +75,12 @@ std::vector<Slot> describe_slots() {
   Bundle<Arg> bundle{};
   std::vector<Slot> slots;
   for_each_member(bundle, [&]<class M>(const M&) {
-    slots.push_back({Bundle<Arg>::names[slots.size()], arity_of<M>});
+    Slot slot{Bundle<Arg>::names[slots.size()], arity_of<M>};
+    if constexpr (requires { Bundle<Arg>::docs; }) {
+      static_assert(Bundle<Arg>::docs.size() == Bundle<Arg>::names.size());
+      slot.doc = Bundle<Arg>::docs[slots.size()];
+    }
+    slots.push_back(slot);
   });
   return slots;
 }

@@ -132,6 +132,13 @@ std::vector<const Node*> topological_order(std::span<const Expr> outputs) {
   return order;
 }
 
+Operand::Operand(const Expr& expr, std::source_location at) : expr_(expr), location_(at) {
+  if (expr) return;
+  throw Error("operator",
+              "an operand is a null expression; one that stands for a value is required")
+      .at(location_.text());
+}
+
 Expr Operand::beside(const Operand& other) const {
   if (expr_) return expr_;
   if (!other.expr_) {

@@ -132,8 +132,8 @@ std::vector<const Node*> topological_order(std::span<const Expr> outputs);
 /// An operand of `+ - * /`: an expression, or a number that takes the other operand's dtype.
 class Operand {
  public:
-  Operand(const Expr& expr, std::source_location at = std::source_location::current())
-      : expr_(expr), location_(at) {}
+  /// Throws Error if `expr` is null.
+  Operand(const Expr& expr, std::source_location at = std::source_location::current());
   template <class Number>
   requires std::integral<Number> || std::floating_point<Number> Operand(
       Number value, std::source_location at = std::source_location::current())

@@ -26,6 +26,9 @@ struct Take {
   struct In {
     T x, indices;
     static constexpr std::array<std::string_view, 2> names{"x", "indices"};
+    static constexpr std::array<std::string_view, 2> docs{
+        "a table, any dtype: (vocabulary, width)",
+        "i64, any shape: positions of `axis`; negative ones count from the end"};
   };
   template <class T>
   using Out = Y<T>;
@@ -54,6 +57,9 @@ struct Gather {
   struct In {
     T x, indices;
     static constexpr std::array<std::string_view, 2> names{"x", "indices"};
+    static constexpr std::array<std::string_view, 2> docs{
+        "any dtype",
+        "i64, of x's rank, and of its extents but at `axis`; negative ones count from the end"};
   };
   template <class T>
   using Out = Y<T>;
@@ -84,6 +90,10 @@ struct ScatterAdd {
   struct In {
     T x, indices, updates;
     static constexpr std::array<std::string_view, 3> names{"x", "indices", "updates"};
+    static constexpr std::array<std::string_view, 3> docs{
+        "f32, f64 or i64",
+        "i64, of x's rank, and of its extents but at `axis`; negative ones count from the end",
+        "of x's dtype and indices' shape"};
   };
   template <class T>
   using Out = Y<T>;
@@ -110,6 +120,8 @@ struct OneHot {
   struct In {
     T indices;
     static constexpr std::array<std::string_view, 1> names{"indices"};
+    static constexpr std::array<std::string_view, 1> docs{
+        "i64, any shape; negative ones count from the end"};
   };
   template <class T>
   using Out = Y<T>;

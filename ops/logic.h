@@ -122,6 +122,8 @@ struct Where {
   struct In {
     T condition, a, b;
     static constexpr std::array<std::string_view, 3> names{"condition", "a", "b"};
+    static constexpr std::array<std::string_view, 3> docs{"bool; all three broadcast", "any dtype",
+                                                          "of a's dtype"};
   };
   template <class T>
   using Out = Y<T>;

@@ -34,6 +34,9 @@ struct MaskedMatmul {
   struct In {
     T a, b, mask;
     static constexpr std::array<std::string_view, 3> names{"a", "b", "mask"};
+    static constexpr std::array<std::string_view, 3> docs{
+        "(..., m, k)", "(..., k, n)",
+        "bool, true = kept; broadcasts to (..., m, n), or for terms of a to (..., m, k)"};
   };
   template <class T>
   using Out = Y<T>;

@@ -17,8 +17,11 @@ namespace fovea {
 ///
 /// Throws Error if the inner extents differ, if leading extents do not broadcast, and for scalars.
 struct Matmul {
-  static constexpr std::string_view name = "matmul",
-                                    doc = "y = a b, matrix products over the last two axes";
+  static constexpr std::string_view
+      name = "matmul",
+      doc =
+          "y[..., m, n] = sum over k of a[..., m, k] b[..., k, n]; leading "
+          "extents broadcast";
   template <class T>
   using In = AB<T>;
   template <class T>

@@ -7,7 +7,7 @@
 //       what models call it; what it computes, in one line
 //
 //   template <class T> using In, Out;
-//       bundles (bundle.h): inputs and outputs
+//       bundles (bundle.h): inputs and outputs, with a line about each where `doc` does not do
 //
 //   data members, static constexpr std::tuple attributes;
 //       attributes (attributes.h), if any
@@ -123,6 +123,7 @@ struct TileKernel {
 struct Slot {
   std::string_view name;
   Arity arity = Arity::required;
+  std::string_view doc = {};  ///< empty where the op's own doc says all
 };
 
 class OpType;

@@ -25,6 +25,10 @@ struct Rope {
     T x;
     std::optional<T> positions = {};
     static constexpr std::array<std::string_view, 2> names{"x", "positions"};
+    static constexpr std::array<std::string_view, 2> docs{
+        "(..., length, dim), dim even",
+        "i64, broadcasts to (..., length): for x (batch, heads, length, dim) as (length), or "
+        "(batch, 1, length); 0, 1, ... when left out"};
   };
   template <class T>
   using Out = Y<T>;

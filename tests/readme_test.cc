@@ -41,7 +41,7 @@ TEST_CASE("the README's model runs") {
   // clang-format off
 Model model = Model::load("layer.json");             // a template: dims are still open
 model.load_weights("layer.safetensors");             // its header; elements are read when first needed, once
-Session s = model.bind({{"length", 512}});           // bindings share the arrays of the weights
+Session s = model.bind({{"length", 512}});           // bindings share the weights and what is packed of them
 s.run({{"x", x}}, {{"y", y}});                       // by name, into the caller's memory
   // clang-format on
   const Tensor expected = eval::matmul(x, w);

@@ -64,7 +64,7 @@ TEST_CASE("a session computes by name, and into the caller's memory") {
   CHECK(equal_bits(session.run({{"x", zeros.astype(f64)}}).at("y"), mine));
   CHECK(contains(error_of([&] { session.run({{"x", zeros.astype(i64)}}); }), "i64 (1, 3)"));
   CHECK(contains(error_of([&] { session.run({{"xx", zeros}}); }), "did you mean \"x\"?"));
-  CHECK(contains(error_of([&] { session.run({}, {{"z", mine}}); }), "unknown output \"z\""));
+  CHECK(contains(error_of([&] { session.run({}, {{"z", mine}}); }), "run: unknown value \"z\""));
 }
 
 TEST_CASE("initial values depend on the seed and the param's name alone") {
@@ -88,7 +88,7 @@ TEST_CASE("the whole model can be f64") {
   const Model cast = Model::parse(R"({"fovea": 1, "inputs": {"n": {"shape": [2], "dtype": "i64"}},
     "nodes": [{"name": "y", "op": "cast", "inputs": ["n"], "attrs": {"dtype": "f32"}}],
     "outputs": ["y"]})");
-  CHECK(cast.bind({}, {.dtype = f64}).run().at("y").dtype() == f64);
+  CHECK(cast.bind({}, {.dtype = f64, .draw = true}).run().at("y").dtype() == f64);
 }
 
 TEST_CASE("arrays of inputs bind dims") {
@@ -114,7 +114,10 @@ TEST_CASE("inputs that nothing gives are drawn") {
                "m": {"shape": [2], "dtype": "bool"},
                "k": {"shape": [3], "init": "ones"}, "v": {"shape": [2], "value": [1, "inf"]}},
     "nodes": [], "outputs": ["x", "n", "m", "k", "v"]})");
-  const Session session = model.bind();
+  CHECK(error_of([&] {
+          model.bind().run({{"m", Tensor::zeros(DType::boolean, {2})}});
+        }) == "run: input \"x\" f32 (1000,) is not given, and the model has no value for it");
+  const Session session = model.bind({}, {.draw = true});
   const NamedTensors out = session.run();
   double square = 0;
   for (float x : out.at("x").to_vector<float>()) square += x * x;

@@ -176,8 +176,34 @@ TEST_CASE("params are set for a session, and saved under the names that they cam
   Model again = Model::parse(layers());
   again.load_weights(folder.path("w.safetensors"));
   CHECK(again.bind({{"rows", 2}}).run({{"x", kOnes}}).at("y").at<float>({1, 2}) == set);
+  Session third = two_layers();
+  third.set_params(saved);
+  CHECK(third.run({{"x", kOnes}}).at("y").at<float>({1, 2}) == set);
   CHECK_THROWS_AS(session.save_params(folder.path("none/w.safetensors")), Error);
   CHECK(folder.files() == 1);
+}
+
+TEST_CASE("values inside and gradients for given inputs") {
+  const Session session = two_layers();
+  const Tensor twos = Tensor::full(f32, {2, 3}, 2), inner = Tensor::zeros(f32, {2, 3});
+  session.run({{"x", twos}}, {{"layers.0.y", inner}});
+  CHECK(inner.at<float>({1, 2}) == 7);
+  CHECK(session.compute(std::vector{session.value("layers.0.hw")}, {{"x", twos}})[0].at<float>(
+            {0, 0}) == 6);
+  const Expr loss = sum(session.value("layers")), b = session.value("layers.0.b");
+  const auto d = session.compute(gradients(std::vector{loss}, std::vector{b}), {{"x", twos}});
+  CHECK(d[0].to_vector<float>() == std::vector<float>{6, 6, 6});
+
+  CHECK(error_of([&] { session.run(); }) ==
+        "run: input \"x\" f32 (rows=2, width=3) is not given, and the model has no value for it");
+  const auto refused = [&](const std::string& name, const Tensor& memory) {
+    return error_of([&] { session.run({{"x", twos}}, {{name, memory}}); });
+  };
+  CHECK(contains(refused("layers.0.z", inner), "unknown value \"layers.0.z\""));
+  CHECK(
+      contains(refused("y", Tensor::zeros(f64, {2, 3})), "output \"y\": f64 (2, 3); f32 (rows=2"));
+  CHECK(contains(refused("y", inner.read_only()), "output \"y\": read-only memory"));
+  CHECK(contains(refused("y", Tensor()), "output \"y\": a null tensor"));
 }
 
 TEST_CASE("params that are refused leave the others as they were") {
@@ -216,7 +242,7 @@ TEST_CASE("a training step: gradients are computed again and again for params th
   exprs.insert(exprs.end(), d.begin(), d.end());
   double before = 1e9;
   for (int step = 0; step < 5; ++step) {
-    const std::vector<Tensor> values = session.compute(exprs);
+    const std::vector<Tensor> values = session.compute(exprs, {{"x", kOnes}});
     CHECK(values[0].item() < before);
     before = values[0].item();
     const auto moved = [](const Tensor& w, const Tensor& dw) {
@@ -292,12 +318,12 @@ TEST_CASE("bindings share the packed forms of weights, which go with the last of
     "outputs": ["y"]})");
   for (const bool given : {false, true}) {
     if (given) {
-      const Session session = model.bind({{"rows", 1}});
+      const Session session = model.bind({{"rows", 1}}, {.draw = true});
       NamedTensors weights;
       for (const ModelValue& p : session.params()) weights[p.name] = session.tensor(p).copy();
       model.set_weights(weights);
     }
-    auto first = std::make_unique<Session>(model.bind({{"rows", 2}}));
+    auto first = std::make_unique<Session>(model.bind({{"rows", 2}}, {.draw = true}));
     CHECK(first->packed_bytes() == 0);
     const Tensor x = Tensor::full(f32, {2, 48}, 0.25);
     first->run({{"x", x}});
@@ -307,7 +333,7 @@ TEST_CASE("bindings share the packed forms of weights, which go with the last of
     const std::vector<Expr> exprs{first->value("y")};
     CHECK(equal_bits(first->compute(exprs)[0], first->run().at("y")));  // that is not packed
 
-    const Session second = model.bind({{"rows", 7}});
+    const Session second = model.bind({{"rows", 7}}, {.draw = true});
     second.run();
     CHECK(second.packed_bytes() == bytes);
     CHECK(second.param("a").raw() == first->param("a").raw());
@@ -362,15 +388,16 @@ TEST_CASE("where memory does not allow packed forms, a session runs without") {
     "params": {"w": {"shape": [256, 256], "init": "xavier_uniform"}},
     "nodes": [{"name": "y", "op": "matmul", "inputs": ["x", "w"]}], "outputs": ["y"]})";
   const Model model = Model::parse(text);
-  const Session roomy = model.bind();
+  const Session roomy = model.bind({}, {.draw = true});
   const Tensor y = roomy.run().at("y");
   const std::size_t own = 4 * (256 * 256 + 4 * 256) + roomy.peak_bytes();
   const Model again = Model::parse(text);
-  const Session tight = again.bind({}, {.max_memory = own});
+  const Session tight = again.bind({}, {.draw = true, .max_memory = own});
   CHECK(equal_bits(tight.run().at("y"), y));
   CHECK(tight.packed_bytes() == 0);
   CHECK(roomy.packed_bytes() > 0);
-  CHECK(contains(error_of([&] { again.bind({}, {.max_memory = own - 1}).run(); }), "--max-memory"));
+  CHECK(contains(error_of([&] { again.bind({}, {.draw = true, .max_memory = own - 1}).run(); }),
+                 "--max-memory"));
 }
 
 TEST_CASE("gradients are computed for params as they are, whatever has been packed") {
