@@ -24,6 +24,8 @@ struct LayerNorm {
     T x;
     std::optional<T> weight = {}, bias = {};
     static constexpr std::array<std::string_view, 3> names{"x", "weight", "bias"};
+    static constexpr std::array<std::string_view, 3> docs{
+        "(..., width)", "(width); 1 when left out", "(width); 0 when left out"};
   };
   template <class T>
   using Out = Y<T>;
@@ -51,6 +53,8 @@ struct RmsNorm {
     T x;
     std::optional<T> weight = {}, bias = {};
     static constexpr std::array<std::string_view, 3> names{"x", "weight", "bias"};
+    static constexpr std::array<std::string_view, 3> docs{
+        "(..., width)", "(width); 1 when left out", "(width); 0 when left out"};
   };
   template <class T>
   using Out = Y<T>;

@@ -58,6 +58,8 @@ struct Rotate {
   struct In {
     T x, cosines, sines;
     static constexpr std::array<std::string_view, 3> names{"x", "cosines", "sines"};
+    static constexpr std::array<std::string_view, 3> docs{
+        "(..., dim), dim even", "broadcasts to (..., dim / 2)", "broadcasts to (..., dim / 2)"};
   };
   template <class T>
   using Out = Y<T>;
