@@ -103,9 +103,9 @@ double count_flops(const Op& op, std::span<const Op::MaybeSpec> in) {
   const auto numel = [](const TensorSpec& spec) { return static_cast<double>(spec.shape.numel()); };
   const OpType& type = op.type();
   if (type.has_view) return 0;
-  if (type.elementwise) return numel(op.infer(in).front());
   double count = 0;
   if (!type.has_decomposition) {
+    if (type.elementwise) return numel(op.infer(in).front());
     for (const TensorSpec& out : op.infer(in)) count = std::max(count, numel(out));
     for (const Op::MaybeSpec& x : in) count = std::max(count, x ? numel(*x) : 0);
     return count;
