@@ -151,9 +151,14 @@ class Pool {
   alignas(64) std::atomic<bool> busy_ = false;
   std::atomic<std::uint32_t> sleepers_ = 0;
   alignas(64) std::atomic<std::uint32_t> word_ = 0;
-  // The loop.
-  alignas(64) std::atomic<std::int64_t> next_ = 0;
-  std::int64_t count_ = 0, chunk_ = 1;
+  // The loop. Each slot begins with a part of the indices that is its own, the same from loop to
+  // loop, so that it finds in its cache what it worked on before; then it takes from the others.
+  struct alignas(64) Part {
+    std::atomic<std::int64_t> next = 0;
+    std::int64_t end = 0;
+  };
+  std::unique_ptr<Part[]> parts_;
+  std::int64_t chunk_ = 1;
   int slots_ = 1;
   const void* body_ = nullptr;
   detail::LoopBody call_ = nullptr;
@@ -168,6 +173,7 @@ Pool& pool() {
 
 void Pool::start_workers() {
   started_ = true;
+  parts_ = std::make_unique<Part[]>(static_cast<std::size_t>(threads_.load()));
   spins_ = threads_ <= cpus();
   word_ = word_.load() & kLoopMask;
   workers_.reserve(static_cast<std::size_t>(threads_ - 1));
@@ -213,19 +219,24 @@ void Pool::work(int slot) {
 }
 
 void Pool::take_indices(int slot, void (*check)()) {
-  for (;;) {
-    const std::int64_t begin = next_.fetch_add(chunk_, std::memory_order_relaxed);
-    if (begin >= count_) return;
-    const std::int64_t end = std::min(count_, begin + chunk_);
-    try {
-      for (std::int64_t i = begin; i < end; ++i) {
-        if (check != nullptr) check();
-        call_(body_, i, slot);
+  try {
+    for (int k = 0; k < slots_; ++k) {
+      Part& part = parts_[static_cast<std::size_t>((slot + k) % slots_)];
+      for (;;) {
+        const std::int64_t begin = part.next.fetch_add(chunk_, std::memory_order_relaxed);
+        if (begin >= part.end) break;
+        const std::int64_t end = std::min(part.end, begin + chunk_);
+        for (std::int64_t i = begin; i < end; ++i) {
+          if (check != nullptr) check();
+          call_(body_, i, slot);
+        }
       }
-    } catch (...) {
-      if (!failed_.exchange(true)) error_ = std::current_exception();
-      next_.store(count_, std::memory_order_relaxed);
-      return;
+    }
+  } catch (...) {
+    if (!failed_.exchange(true)) error_ = std::current_exception();
+    for (int k = 0; k < slots_; ++k) {
+      Part& part = parts_[static_cast<std::size_t>(k)];
+      part.next.store(part.end, std::memory_order_relaxed);
     }
   }
 }
@@ -236,13 +247,18 @@ bool Pool::run(std::int64_t count, const void* body, detail::LoopBody call, int 
     return false;
   }
   if (!started_) start_workers();
-  count_ = count;
   slots_ = threads;
   chunk_ = std::max<std::int64_t>(1, count / (32 * threads));
   body_ = body;
   call_ = call;
   failed_.store(false, std::memory_order_relaxed);
-  next_.store(0, std::memory_order_relaxed);
+  const std::int64_t share = count / threads;
+  for (int slot = 0; slot < threads; ++slot) {
+    Part& part = parts_[static_cast<std::size_t>(slot)];
+    const std::int64_t begin = share * slot + std::min<std::int64_t>(slot, count % threads);
+    part.next.store(begin, std::memory_order_relaxed);
+    part.end = begin + share + (slot < count % threads ? 1 : 0);
+  }
   // Nobody is inside, so nobody else changes the word.
   word_.store((word_.load(std::memory_order_relaxed) & kLoopMask) + kLoop + kOpen);
   if (const std::uint32_t asleep = sleepers_.load(); asleep > 0) {

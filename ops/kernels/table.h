@@ -112,8 +112,8 @@ struct Loops {
   /// One tile, whose column is a multiple of kGemmPanel. Scratch: kGemmCopy elements for a and,
   /// unless b is packed, kGemmDepth × the tile's columns in whole panels.
   void (*gemm_tile)(const GemmProblem<T>&, const GemmTile&, void* scratch) = nullptr;
-  /// The same for at most kGemmFewRows rows; c lies by rows, b by rows or columns. Scratch as for one
-  /// panel of columns, or rows × columns + kGemmSquare elements if that is more.
+  /// The same for at most kGemmFewRows rows; c lies by rows, b by rows or columns. Scratch as for
+  /// one panel of columns, or rows × columns + kGemmSquare elements if that is more.
   void (*gemm_rows)(const GemmProblem<T>&, const GemmTile&, void* scratch) = nullptr;
   /// Packs columns [column, column + columns) of b, `column` a multiple of kGemmPanel.
   void (*gemm_pack_b)(const GemmProblem<T>&, std::int64_t column, std::int64_t columns,
