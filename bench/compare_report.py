@@ -128,7 +128,7 @@ def wrapped(parts, width):
 
 def section(report, image):
     """The README's text: nothing but what the report holds. The first table is seen at once, the others are unfolded."""
-    minutes = f" ({report['minutes']:.0f} minutes)" if "minutes" in report else ""
+    minutes = f" (minutes: {report['minutes']:.0f})" if "minutes" in report else ""
     quick = " --quick" if report.get("quick") else ""
     lines = [f"Measured on {report['date']}: {report['cpu']}, {report['cpus']} CPUs; {', '.join(versions(report))}. Medians of calls that take "
              "turns; peers' times are multiples of Fovea's: above 1 Fovea is faster, **below 1** slower. Cases are "

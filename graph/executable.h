@@ -64,7 +64,9 @@ class Executable {
   std::vector<Tensor> operator()(std::initializer_list<Tensor> inputs) const {
     return (*this)(std::span(inputs.begin(), inputs.size()));
   }
-  /// The same into the caller's tensors. When it throws, their contents are unspecified.
+  /// The same into the caller's tensors, which may be strided, and may share memory with inputs
+  /// (these are read first) or with each other (the later one wins). When it throws, their contents
+  /// are unspecified.
   void run(std::span<const Tensor> inputs, std::span<const Tensor> outputs) const;
 
   std::span<const TensorSpec> inputs() const;

@@ -9,7 +9,6 @@
 #include "fovea/ops/node_map.h"
 #include "fovea/ops/op.h"
 #include "fovea/ops/reduce.h"
-#include "fovea/ops/reductions.h"
 #include "fovea/tensor/format.h"
 
 namespace fovea {

@@ -236,8 +236,7 @@ FOVEA_INLINE RegisterMask<T> nonzero_register(const std::uint8_t* bytes) {
 #endif
 }
 
-// ---- Parts of 128 bits
-// ---------------------------------------------------------------------------------------------
+// ---- Parts of 128 bits -------------------------------------------------------------------------
 
 // Of each 128 bits of a and b the lower (upper) halves, element by element in turn; and of a, then
 // of b, every second 128 bits. xsimd's zips are of whole registers.
@@ -305,8 +304,7 @@ FOVEA_INLINE Register<double> odd_parts(const Register<double>& a, const Registe
 }
 #endif
 
-// ---- The vector
-// ---------------------------------------------------------------------------------------------------
+// ---- The vector --------------------------------------------------------------------------------
 
 template <class T>
 struct Vec {

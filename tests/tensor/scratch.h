@@ -16,8 +16,10 @@ namespace fovea {
 class Scratch {
  public:
   Scratch() {
-    const char* base = std::getenv("TEST_TMPDIR");
-    std::string pattern = std::string(base != nullptr ? base : "/tmp") + "/scratch-XXXXXX";
+    const char* given = std::getenv("TEST_TMPDIR");
+    const std::filesystem::path base =
+        given != nullptr ? given : std::filesystem::temp_directory_path();
+    std::string pattern = (base / "scratch-XXXXXX").string();
     folder_ = ::mkdtemp(pattern.data());
   }
   ~Scratch() {
