@@ -12,6 +12,27 @@
 
 namespace fovea {
 
+template <class T>
+struct XWeightBias {
+  T x;
+  std::optional<T> weight = {}, bias = {};
+  static constexpr std::array<std::string_view, 3> names{"x", "weight", "bias"};
+  static constexpr std::array<std::string_view, 3> docs{"(..., width)", "(width); 1 when left out",
+                                                        "(width); 0 when left out"};
+};
+template <class T>
+struct XWeightDy {
+  T x;
+  std::optional<T> weight = {};
+  T dy;
+  static constexpr std::array<std::string_view, 3> names{"x", "weight", "dy"};
+};
+template <class T>
+struct DxDweightDbias {
+  T dx, dweight, dbias;
+  static constexpr std::array<std::string_view, 3> names{"dx", "dweight", "dbias"};
+};
+
 /// x (.., width), weight (width) and bias (width), of one float dtype; y as x. The variance divides
 /// by the number of elements. Source: Ba, Kiros and Hinton, "Layer normalization" (arXiv
 /// 1607.06450).
@@ -20,13 +41,7 @@ struct LayerNorm {
       name = "layer_norm",
       doc = "y = (x - mean x) / sqrt(var x + eps) * weight + bias, mean and var over the last axis";
   template <class T>
-  struct In {
-    T x;
-    std::optional<T> weight = {}, bias = {};
-    static constexpr std::array<std::string_view, 3> names{"x", "weight", "bias"};
-    static constexpr std::array<std::string_view, 3> docs{
-        "(..., width)", "(width); 1 when left out", "(width); 0 when left out"};
-  };
+  using In = XWeightBias<T>;
   template <class T>
   using Out = Y<T>;
   double eps = 1e-5;
@@ -49,13 +64,7 @@ struct RmsNorm {
       name = "rms_norm",
       doc = "y = x / sqrt(mean x^2 + eps) * weight + bias, the mean over the last axis";
   template <class T>
-  struct In {
-    T x;
-    std::optional<T> weight = {}, bias = {};
-    static constexpr std::array<std::string_view, 3> names{"x", "weight", "bias"};
-    static constexpr std::array<std::string_view, 3> docs{
-        "(..., width)", "(width); 1 when left out", "(width); 0 when left out"};
-  };
+  using In = XWeightBias<T>;
   template <class T>
   using Out = Y<T>;
   double eps = 1e-5;
@@ -78,17 +87,9 @@ struct LayerNormGradient {
   static constexpr std::string_view name = "layer_norm_gradient",
                                     doc = "Gradients of layer_norm for a cotangent dy of its y";
   template <class T>
-  struct In {
-    T x;
-    std::optional<T> weight = {};
-    T dy;
-    static constexpr std::array<std::string_view, 3> names{"x", "weight", "dy"};
-  };
+  using In = XWeightDy<T>;
   template <class T>
-  struct Out {
-    T dx, dweight, dbias;
-    static constexpr std::array<std::string_view, 3> names{"dx", "dweight", "dbias"};
-  };
+  using Out = DxDweightDbias<T>;
   double eps = 1e-5;
   static constexpr std::tuple attributes{
       Attribute{"eps", &LayerNormGradient::eps, "as for layer_norm"}};
@@ -108,17 +109,9 @@ struct RmsNormGradient {
   static constexpr std::string_view name = "rms_norm_gradient",
                                     doc = "Gradients of rms_norm for a cotangent dy of its y";
   template <class T>
-  struct In {
-    T x;
-    std::optional<T> weight = {};
-    T dy;
-    static constexpr std::array<std::string_view, 3> names{"x", "weight", "dy"};
-  };
+  using In = XWeightDy<T>;
   template <class T>
-  struct Out {
-    T dx, dweight, dbias;
-    static constexpr std::array<std::string_view, 3> names{"dx", "dweight", "dbias"};
-  };
+  using Out = DxDweightDbias<T>;
   double eps = 1e-5;
   static constexpr std::tuple attributes{
       Attribute{"eps", &RmsNormGradient::eps, "as for rms_norm"}};
