@@ -323,6 +323,8 @@ ArrayResult::ArrayResult(const ArrayArgument& model, Element element, const Shap
   }
   if (is_half(element)) {
     tensor_ = Tensor::empty(f32, shape);
+  } else if (family_ == Family::torch) {
+    tensor_ = Tensor::borrow(known.torch_memory(array_), *same_dtype(element), shape);
   } else {
     memory_.open_output(kResult, array_.ptr(), element, shape);
     tensor_ = memory_.tensor();

@@ -76,6 +76,11 @@ void raise_current() noexcept {
 }
 
 std::string utf8(PyObject* text) {
+  Py_ssize_t size = 0;
+  if (const char* direct = PyUnicode_AsUTF8AndSize(text, &size)) {
+    return {direct, static_cast<std::size_t>(size)};
+  }
+  PyErr_Clear();  // lone surrogates
   const py::object bytes = owned(PyUnicode_AsEncodedString(text, "utf-8", "backslashreplace"));
   return {PyBytes_AS_STRING(bytes.ptr()), static_cast<std::size_t>(PyBytes_GET_SIZE(bytes.ptr()))};
 }

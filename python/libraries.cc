@@ -34,6 +34,10 @@ bool is_true(PyObject* tensor, const py::object& attribute) {
   return PyObject_IsTrue(owned(PyObject_GetAttr(tensor, attribute.ptr())).ptr()) == 1;
 }
 
+bool is_recording(const Torch& torch) {
+  return PyObject_IsTrue(owned(PyObject_CallNoArgs(torch.is_grad_enabled.ptr())).ptr()) == 1;
+}
+
 }  // namespace
 
 py::object capsule_or_refusal(const Place& place, PyObject* made) {
@@ -54,11 +58,13 @@ Torch::Torch(const py::object& module)
     : tensor(module.attr("Tensor")),
       to_dlpack(py::module_::import("torch.utils.dlpack").attr("to_dlpack")),
       empty(module.attr("empty")),
+      is_grad_enabled(module.attr("is_grad_enabled")),
       cpu(module.attr("device")("cpu")),
       is_cpu(interned("is_cpu")),
       is_neg(interned("is_neg")),
       requires_grad(interned("requires_grad")),
-      resolve_neg(interned("resolve_neg")) {
+      resolve_neg(interned("resolve_neg")),
+      data_ptr(interned("data_ptr")) {
   for (const Element element : {Element::f32, Element::f64, Element::f16, Element::bf16}) {
     dtypes[static_cast<std::size_t>(element)] = module.attr(std::string(name_of(element)).c_str());
   }
@@ -115,11 +121,16 @@ py::object Libraries::new_torch(const py::tuple& shape, Element element) const {
   return owned(PyObject_Vectorcall(torch_->empty.ptr(), arguments, 1, torch_keywords_.ptr()));
 }
 
+void* Libraries::torch_memory(const py::object& tensor) const {
+  return PyLong_AsVoidPtr(
+      owned(PyObject_CallMethodNoArgs(tensor.ptr(), torch_->data_ptr.ptr())).ptr());
+}
+
 py::object Libraries::torch_capsule(const Place& place, py::object tensor, bool writable) const {
-  if (is_true(tensor.ptr(), torch_->requires_grad)) {
+  if (is_true(tensor.ptr(), torch_->requires_grad) && is_recording(*torch_)) {
     type_fail(place.where,
-              "{} requires a gradient, which is not recorded here; {}.detach(), or "
-              "fovea.torch.scaled_dot_product_attention, is required",
+              "{} requires a gradient, which is not recorded here; {}.detach(), "
+              "torch.no_grad(), or fovea.torch.scaled_dot_product_attention, is required",
               place.name, place.name);
   }
   if (!is_true(tensor.ptr(), torch_->is_cpu)) {

@@ -15,9 +15,9 @@ namespace fovea::python {
 struct Torch {
   explicit Torch(const pybind11::object& module);
 
-  pybind11::object tensor, to_dlpack, empty, cpu;
-  std::array<pybind11::object, 13> dtypes;                      ///< by Element
-  pybind11::object is_cpu, is_neg, requires_grad, resolve_neg;  ///< attributes' names
+  pybind11::object tensor, to_dlpack, empty, is_grad_enabled, cpu;
+  std::array<pybind11::object, 13> dtypes;                                ///< by Element
+  pybind11::object is_cpu, is_neg, requires_grad, resolve_neg, data_ptr;  ///< attributes' names
 };
 
 class Libraries {
@@ -36,8 +36,10 @@ class Libraries {
   /// Uninitialised arrays.
   pybind11::object new_numpy(const pybind11::tuple& shape, Element element) const;
   pybind11::object new_torch(const pybind11::tuple& shape, Element element) const;
+  /// Of a new tensor: its first byte.
+  void* torch_memory(const pybind11::object& tensor) const;
   /// A DLPack capsule of a tensor. Throws for what the CPU cannot read, and for tensors that want a
-  /// gradient, which would be lost.
+  /// gradient, which would be lost, unless gradients are switched off.
   pybind11::object torch_capsule(const Place& place, pybind11::object tensor, bool writable) const;
 
   /// The dtype of a bfloat16 array.

@@ -15,8 +15,8 @@ __all__ = ["scaled_dot_product_attention"]
 _WHERE = "scaled_dot_product_attention"
 
 
-def _detached(*tensors):
-    return [x if x is None or not x.requires_grad else x.detach() for x in tensors]
+# Whether torch.func is at work. Where PyTorch does not say so (it has no public word for it), the way that always works is taken.
+_are_transforms_active = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)
 
 
 class _Function(torch.autograd.Function):
@@ -36,7 +36,6 @@ class _Attention(_Function):
 
     @staticmethod
     def forward(q, k, v, bias, mask, scale, causal):
-        q, k, v, bias = _detached(q, k, v, bias)
         return tuple(fovea.scaled_dot_product_attention(
             q, k, v, bias=bias, mask=mask, scale=scale, causal=causal, align="top_left", return_lse=True))
 
@@ -54,12 +53,24 @@ class _Attention(_Function):
         return *gradient(dy, dlse, *ctx.saved_tensors, *ctx.options, ctx.needs_input_grad[3]), None, None, None
 
 
+class _FastAttention(_Attention):
+    """The same without setup_context, which only transforms need: PyTorch binds the arguments of functions that have it to the
+    signature of forward at each call, and that takes longer than small attention."""
+
+    setup_context = staticmethod(torch.autograd.Function.setup_context)
+
+    @staticmethod
+    def forward(ctx, *inputs):
+        output = _Attention.forward(*inputs)
+        _Attention.setup_context(ctx, inputs, output)
+        return output
+
+
 class _Gradient(_Function):
     """(dq, dk, dv, dbias), where y and lse count as inputs of their own."""
 
     @staticmethod
     def forward(dy, dlse, q, k, v, bias, mask, y, lse, scale, causal, bias_gradient):
-        dy, dlse, q, k, v, bias, y, lse = _detached(dy, dlse, q, k, v, bias, y, lse)
         return tuple(fovea.scaled_dot_product_attention_grad(
             dy, q, k, v, y=y, lse=lse, dlse=dlse, bias=bias, mask=mask, scale=scale, causal=causal, align="top_left",
             bias_gradient=bias_gradient))
@@ -75,7 +86,7 @@ class _Gradient(_Function):
     def backward(ctx, *cotangents):
         scale, causal = ctx.options
         d_dy, d_dlse, d_q, d_k, d_v, d_bias, d_y, d_lse = _core.attention_second_order(
-            *_detached(*ctx.saved_tensors, *cotangents), scale=scale, causal=causal)
+            *ctx.saved_tensors, *cotangents, scale=scale, causal=causal)
         return d_dy, d_dlse, d_q, d_k, d_v, d_bias, None, d_y, d_lse, None, None, None
 
 
@@ -88,23 +99,28 @@ def _cast_by_autocast(*tensors):
 def _aligned(query, key, value, enable_gqa):
     """The three with equal leading axes (heads apart, with enable_gqa), as PyTorch broadcasts them."""
     kept = 3 if enable_gqa else 2                                       # axes that are not broadcast
-    lead = query.shape[:-kept]
-    if key.shape[:-kept] == lead == value.shape[:-kept]:
+    leads = [x.shape[:-kept] for x in (query, key, value)]
+    if leads[0] == leads[1] == leads[2]:
         return query, key, value
-    lead = torch.broadcast_shapes(*(x.shape[:-kept] for x in (query, key, value)))
+    lead = torch.broadcast_shapes(*leads)
     return [x if x.shape[:-kept] == lead else x.expand(*lead, *x.shape[-kept:]) for x in (query, key, value)]
 
 
 def _mask_and_bias(attn_mask, query):
     """attn_mask as Fovea names it; axes before (batch, heads, Lq, Lk) are one."""
-    if attn_mask is None:
-        return None, None
     if attn_mask.dtype not in (torch.bool, torch.float32, query.dtype):
         raise RuntimeError(f"{_WHERE}: attn_mask is {attn_mask.dtype}; torch.bool, torch.float32 or query's {query.dtype} is required")
     if query.dim() > 4:
         attn_mask = attn_mask.expand(*query.shape[:-2], *attn_mask.shape[-2:])
-        attn_mask = attn_mask.reshape(-1, *attn_mask.shape[-3:])
+        attn_mask = attn_mask.flatten(0, -4)
     return (attn_mask, None) if attn_mask.dtype == torch.bool else (None, attn_mask.to(query.dtype))
+
+
+def _is_recorded(query, key, value, bias):
+    """Whether there is a gradient to be prepared, or a forward-mode one to be refused."""
+    if torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad or bias is not None and bias.requires_grad):
+        return True
+    return any(unpack_dual(x).tangent is not None for x in (query, key, value, bias) if x is not None)
 
 
 def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None,
@@ -129,15 +145,14 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.
     if torch.is_autocast_enabled("cpu"):
         query, key, value, attn_mask = _cast_by_autocast(query, key, value, attn_mask)
     query, key, value = _aligned(query, key, value, enable_gqa)
-    mask, bias = _mask_and_bias(attn_mask, query)
-    lead = query.shape[:-2]
-    if len(lead) > 2:                                                   # axes before the heads are one
-        query, key, value = (x.reshape(-1, *x.shape[-3:]) for x in (query, key, value))
-    tensors = [x for x in (query, key, value, bias) if x is not None]
-    if any(x.requires_grad for x in tensors) and torch.is_grad_enabled() or any(unpack_dual(x).tangent is not None for x in tensors):
-        y, _ = _Attention.apply(query, key, value, bias, mask, scale, is_causal)
+    mask, bias = (None, None) if attn_mask is None else _mask_and_bias(attn_mask, query)
+    lead = query.shape[:-2] if query.dim() > 4 else None                # axes before the heads are one
+    if lead:
+        query, key, value = (x.flatten(0, -4) for x in (query, key, value))
+    if _is_recorded(query, key, value, bias):
+        function = _Attention if _are_transforms_active() else _FastAttention
+        y, _ = function.apply(query, key, value, bias, mask, scale, is_causal)
     else:
-        query, key, value, bias = _detached(query, key, value, bias)
         y = fovea.scaled_dot_product_attention(
             query, key, value, bias=bias, mask=mask, scale=scale, causal=is_causal, align="top_left")
-    return y.reshape(*lead, *y.shape[-2:]) if len(lead) > 2 else y
+    return y.reshape(*lead, *y.shape[-2:]) if lead else y

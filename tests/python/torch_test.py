@@ -44,6 +44,8 @@ class Tensors(unittest.TestCase):
         q, = make((3, 4), grad=True)
         with self.assertRaisesRegex(TypeError, "detach"):
             fovea.scaled_dot_product_attention(q, q, q)
+        with torch.no_grad():
+            self.assertTrue(torch.equal(fovea.scaled_dot_product_attention(q, q, q), fovea.scaled_dot_product_attention(*[q.detach()] * 3)))
         plain = q.detach()
         for bad, says in ((torch.empty(3, 4, device="meta"), "device meta"), (plain.to_sparse(), "dense array")):
             with self.assertRaisesRegex(fovea.Error, says):
@@ -78,6 +80,8 @@ CASES = {
     "grouped": {"shapes": ((2, 6, 5, 4), (2, 2, 6, 4), (2, 2, 6, 4)), "enable_gqa": True},
     "bool mask": {"shapes": ((2, 3, 5, 4), (2, 3, 6, 4), (2, 3, 6, 4)), "mask": (2, 1, 5, 6)},
     "bias": {"shapes": ((2, 3, 5, 4), (2, 3, 6, 4), (2, 3, 6, 4)), "bias": (3, 5, 6)},
+    "empty, rank 5": {"shapes": ((2, 0, 3, 5, 4), (2, 0, 3, 6, 4), (2, 0, 3, 6, 7)), "mask": (3, 5, 6)},
+    "no queries": {"shapes": ((2, 3, 0, 4), (2, 3, 6, 4), (2, 3, 6, 7))},
     "bias of rank 2": {"shapes": ((2, 3, 5, 4), (2, 3, 6, 4), (2, 3, 6, 4)), "bias": (5, 6)},
 }
 
