@@ -50,10 +50,16 @@ Model load_model(const Options& options, const Registry& registry) {
 }
 
 BindOptions bind_options(const Options& options, const Model& model) {
-  BindOptions bind{
-      .dtype = options.dtype, .seed = options.seed, .draw = true, .max_memory = options.max_memory};
+  BindOptions bind{.dtype = options.dtype,
+                   .seed = options.seed,
+                   .draw = true,
+                   .max_memory = options.max_memory,
+                   .words = {.weights = "--weights FILE",
+                             .sizes = "--dim",
+                             .size = "--dim {0}={1}",
+                             .max_memory = "--max-memory"}};
   if (!options.inputs.empty()) {
-    bind.inputs_from = options.inputs;
+    bind.words.inputs = options.inputs;
     bind.inputs = load_tensors(
         options.inputs, [&](std::string_view name) { return model.dtype_of(name, options.dtype); });
   }

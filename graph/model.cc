@@ -36,7 +36,9 @@ model::Choices choices(const Sizes& sizes, const BindOptions& options) {
   return {.dims = sizes,
           .dtype = options.dtype,
           .arrays = options.inputs,
-          .arrays_from = options.inputs_from};
+          .arrays_from = options.words.inputs,
+          .sizes_from = options.words.sizes,
+          .size_word = options.words.size};
 }
 
 const Declaration* declared(const Description& description, std::string_view name) {
@@ -198,7 +200,7 @@ NamedTensors check_inputs(const model::DimValues& dims, const model::Instance& i
         continue;
       }
       mistakes.add_in(
-          options.inputs_from, declaration.at,
+          options.words.inputs, declaration.at,
           format("{} is {}; {} is required by {}{}{}", fovea::quoted(input.name), to_string(given),
                  to_string(spec), as_cause(input, "input"), model::misfit_cause(given, spec),
                  sizes_given(dims, input, given, spec)));
@@ -335,10 +337,10 @@ Session Model::bind(const Sizes& sizes, const BindOptions& options) const {
   } else if (!description.document->root().find("weights")) {
     for (const model::Leaf& param : state->instance.params) {
       if (param.declaration->init || param.declaration->broken) continue;
-      mistakes.add_key(param.declaration->at,
-                       format("the param {} has no init and there are no weights; give --weights "
-                              "FILE or an init",
-                              fovea::quoted(param.name)));
+      mistakes.add_key(
+          param.declaration->at,
+          format("the param {} has no init and there are no weights; give {} or an init",
+                 fovea::quoted(param.name), options.words.weights));
     }
   }
   mistakes.throw_if_any();
@@ -346,6 +348,7 @@ Session Model::bind(const Sizes& sizes, const BindOptions& options) const {
   state->packed = state_->packed;
   state->seed = options.seed.value_or(description.seed);
   state->draw = options.draw;
+  state->memory_word = options.words.max_memory;
   state->max_memory = options.max_memory.value_or(model::memory_limit());
   state->prepare();
   return Session(std::move(state));

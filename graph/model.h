@@ -33,6 +33,15 @@ class WeightSource;
 /// Sizes for a model's dims, by name.
 using Sizes = std::map<std::string, std::int64_t>;
 
+/// What messages call what the caller gives: the command and Python have other words for it.
+struct Words {
+  std::string inputs = "inputs";  ///< inputs, by their file if they come from one
+  std::string weights = "weights";
+  std::string sizes = "sizes";                ///< all sizes of dims
+  std::string size = "sizes[\"{0}\"] = {1}";  ///< a dim's: `{0}` is its name, `{1}` the size
+  std::string max_memory = "BindOptions::max_memory";  ///< empty: there is no such thing
+};
+
 /// How a model is bound, besides sizes.
 struct BindOptions {
   std::optional<DType> dtype = {};         ///< f32 or f64: takes the place of both, casts included
@@ -43,11 +52,10 @@ struct BindOptions {
   /// Whether inputs that neither a run nor `inputs` nor the model gives are drawn from the seed
   /// (floats normal, i64 zero, bool true), as the command does. Otherwise they must be given.
   bool draw = false;
-  /// What messages call the place that these come from: their file.
-  std::string inputs_from = "inputs";
   /// Bytes that inputs, params and a plan may take together. Default: what the machine, its control
   /// group, or the process's own limit allows.
   std::optional<std::uint64_t> max_memory = {};
+  Words words = {};
 };
 
 /// A model file whose dims are open. Immutable but for its weights; copies are cheap.

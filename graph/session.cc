@@ -103,9 +103,10 @@ std::uint64_t Session::State::require_memory(std::span<const Expr> leaves,
   if (total <= max_memory) return own;
   throw Error(description->document->name(),
               format("the model needs {} of memory, {} of them for inputs and params; {} are "
-                     "allowed (--max-memory)",
+                     "allowed{}",
                      bytes_text(static_cast<double>(total)), bytes_text(static_cast<double>(own)),
-                     bytes_text(static_cast<double>(max_memory))));
+                     bytes_text(static_cast<double>(max_memory)),
+                     memory_word.empty() ? "" : format(" ({})", memory_word)));
 }
 
 std::shared_ptr<const Session::State::Plan> Session::State::plan(

@@ -24,6 +24,7 @@ struct Session::State {
   std::shared_ptr<const model::WeightSource> weights;
   std::uint64_t seed = 0;
   std::uint64_t max_memory = 0;
+  std::string memory_word;  // for it, in messages
   bool draw = false;
   // Shared with the model's other sessions:
   std::shared_ptr<model::InitialValues> initial;

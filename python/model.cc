@@ -3,6 +3,8 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -46,23 +48,28 @@ py::tuple described_value(const std::string& name, const Expr& expr) {
                         to_string(expr.spec()));
 }
 
-// What a compiled graph takes and gives, by position.
+// What a compiled graph takes and gives, by position; None for what its session has values for.
 class Program {
  public:
-  Program(std::vector<std::string> names, const std::vector<Expr>& inputs,
-          const std::vector<Expr>& outputs)
-      : names_(std::move(names)), executable_(compile(inputs, outputs)) {}
+  Program(Session session, std::vector<ModelValue> inputs, const std::vector<Expr>& outputs)
+      : session_(std::move(session)),
+        inputs_(std::move(inputs)),
+        executable_(compile(exprs_of(inputs_), outputs)) {}
 
   py::list call(const py::list& arrays) const {
-    if (arrays.size() != names_.size())
-      fail(kWhere, "{} arrays for {}", arrays.size(), names_.size());
-    std::vector<ArrayArgument> read(names_.size());
+    if (arrays.size() != inputs_.size())
+      fail(kWhere, "{} arrays for {}", arrays.size(), inputs_.size());
+    std::vector<ArrayArgument> read(inputs_.size());
     std::vector<Tensor> inputs, outputs;
     for (std::size_t i = 0; i < read.size(); ++i) {
       const TensorSpec& spec = executable_.inputs()[i];
-      inputs.push_back(tensor_of(read[i], names_[i], arrays[i], spec.dtype));
+      if (arrays[i].is_none()) {
+        inputs.push_back(session_.tensor(inputs_[i]));
+        continue;
+      }
+      inputs.push_back(tensor_of(read[i], inputs_[i].name, arrays[i], spec.dtype));
       if (inputs.back().shape() != spec.shape) {
-        fail(kWhere, "{} is {}; {} is required", quoted(names_[i]),
+        fail(kWhere, "{} is {}; {} is required", quoted(inputs_[i].name),
              to_string(spec_of(inputs.back())), to_string(spec));
       }
     }
@@ -76,16 +83,25 @@ class Program {
   }
 
  private:
-  std::vector<std::string> names_;
+  static std::vector<Expr> exprs_of(const std::vector<ModelValue>& values) {
+    std::vector<Expr> exprs;
+    for (const ModelValue& value : values) exprs.push_back(value.expr);
+    return exprs;
+  }
+
+  Session session_;
+  std::vector<ModelValue> inputs_;
   Executable executable_;
 };
 
-// A session whose inputs and params are all given from call to call.
+// A session, and programs over what it takes: its inputs, then its params.
 class BoundModel {
  public:
   explicit BoundModel(Session session) : session_(std::move(session)) {
     for (const ModelValue& value : session_.inputs()) leaves_.push_back(value);
     for (const ModelValue& value : session_.params()) leaves_.push_back(value);
+    const std::map<std::string, Expr> sorted(session_.outputs().begin(), session_.outputs().end());
+    for (const auto& [name, expr] : sorted) run_.push_back(expr);
   }
 
   // name → (kind, shape, dtype, text, origin), inputs first.
@@ -110,18 +126,49 @@ class BoundModel {
     return to_numpy(session_.tensor(leaf(name)));
   }
 
+  // The outputs' arrays for those of the inputs; None for what the session has values for.
+  py::list run(const py::list& arrays) const {
+    if (arrays.size() != session_.inputs().size())
+      fail(kWhere, "{} arrays for {} inputs", arrays.size(), session_.inputs().size());
+    std::vector<ArrayArgument> read(arrays.size());
+    NamedTensors inputs, outputs;
+    for (std::size_t i = 0; i < read.size(); ++i) {
+      const ModelValue& leaf = leaves_[i];
+      if (arrays[i].is_none()) continue;
+      inputs.emplace(leaf.name, tensor_of(read[i], leaf.name, arrays[i], leaf.expr.dtype()));
+    }
+    session_.require_memory(run_);
+    py::list results;
+    for (const auto& [name, expr] : session_.outputs()) {
+      results.append(new_numpy(expr.dtype(), expr.shape(), outputs[name]));
+    }
+    const WithoutLock released;
+    session_.run(inputs, outputs);
+    return results;
+  }
+
+  void set_params(const py::dict& arrays) {
+    std::deque<ArrayArgument> read;
+    NamedTensors values;
+    for (const auto& [key, object] : arrays) {
+      const std::string name = py::cast<std::string>(key);
+      values.emplace(name, tensor_of(read.emplace_back(), name, object, leaf(name).expr.dtype()));
+    }
+    session_.set_params(values);
+  }
+
   std::unique_ptr<Program> forward() const {
     std::vector<Expr> outputs;
     for (const auto& [name, expr] : session_.outputs()) outputs.push_back(expr);
     session_.require_memory(outputs);
-    return program(leaf_exprs(), leaf_names(), outputs);
+    return std::make_unique<Program>(session_, leaves_, outputs);
   }
 
   // Takes the leaves, then a cotangent for each of `of`.
   std::unique_ptr<Program> gradient(const std::vector<std::string>& of,
                                     const std::vector<std::string>& wrt) const {
-    std::vector<Expr> outputs, cotangents, inputs = leaf_exprs(), wanted;
-    std::vector<std::string> names = leaf_names();
+    std::vector<Expr> outputs, cotangents, wanted;
+    std::vector<ModelValue> inputs = leaves_;
     for (const std::string& name : of) {
       const auto at =
           std::ranges::find(session_.outputs(), name,
@@ -132,12 +179,11 @@ class BoundModel {
              to_string(outputs.back().spec()));
       }
       cotangents.push_back(input(name, outputs.back().dtype(), outputs.back().shape()));
-      inputs.push_back(cotangents.back());
-      names.push_back("cotangent of " + name);
+      inputs.push_back({"cotangent of " + name, cotangents.back(), Origin::given});
     }
     session_.require_memory(outputs);
     for (const std::string& name : wrt) wanted.push_back(leaf(name).expr);
-    return program(inputs, std::move(names), gradients(outputs, wanted, cotangents));
+    return std::make_unique<Program>(session_, inputs, gradients(outputs, wanted, cotangents));
   }
 
   GradientReport gradcheck(const py::list& arrays, std::uint64_t seed, int order) const {
@@ -170,25 +216,24 @@ class BoundModel {
     for (const ModelValue& value : leaves_) names.push_back(value.name);
     return names;
   }
-  std::vector<Expr> leaf_exprs() const {
-    std::vector<Expr> exprs;
-    for (const ModelValue& value : leaves_) exprs.push_back(value.expr);
-    return exprs;
-  }
-  std::unique_ptr<Program> program(const std::vector<Expr>& inputs, std::vector<std::string> names,
-                                   const std::vector<Expr>& outputs) const {
-    return std::make_unique<Program>(std::move(names), inputs, outputs);
-  }
 
   Session session_;
   std::vector<ModelValue> leaves_;
+  std::vector<Expr> run_;  // the outputs, in a session's order
 };
+
+BindOptions named_as_in_python() {
+  return {.words = {.weights = "weights=",
+                    .sizes = "dims",
+                    .size = "dims={{\"{0}\": {1}}}",
+                    .max_memory = ""}};
+}
 
 // Sizes from arrays that the model's inputs will be given: only their shapes matter here, so the
 // session holds one element for each.
 BoundModel bind(const Model& model, const Sizes& dims, const py::dict& arrays,
                 std::optional<std::uint64_t> seed, bool widened) {
-  BindOptions options;
+  BindOptions options = named_as_in_python();
   options.seed = seed;
   if (widened) options.dtype = f64;
   for (const auto& [key, object] : arrays) {
@@ -277,6 +322,8 @@ void define_model(py::module_& module) {
       .def("leaves", &BoundModel::leaves)
       .def("outputs", &BoundModel::outputs)
       .def("initial", &BoundModel::initial)
+      .def("run", &BoundModel::run)
+      .def("set_params", &BoundModel::set_params)
       .def("forward", &BoundModel::forward)
       .def("gradient", &BoundModel::gradient)
       .def("gradcheck", &BoundModel::gradcheck);
@@ -287,6 +334,8 @@ void define_model(py::module_& module) {
       .def("input_names", &Model::input_names)
       .def("load_weights", [](Model& model, const std::string& path) { model.load_weights(path); })
       .def("set_weights", &set_weights)
+      .def("check",
+           [](const Model& model, const Sizes& dims) { model.check(dims, named_as_in_python()); })
       .def("bind", &bind);
   module.def("check_op_gradients", &check_op_gradients);
   module.def("op_types", [] {

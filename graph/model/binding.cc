@@ -14,8 +14,13 @@ namespace {
 // Where a dim has its value from.
 struct Given {
   std::int64_t size;
-  std::string by;  // `--dim length=16`, `"x" in x.npz`, `the value of input "x"`
+  std::string by;  // `sizes["length"] = 16`, `"x" in x.npz`, `the value of input "x"`
 };
+
+template <class Size>
+std::string size_text(const std::string& word, const std::string& dim, const Size& size) {
+  return fmt::format(fmt::runtime(word), dim, size);
+}
 
 class Binder {
  public:
@@ -48,12 +53,13 @@ class Binder {
     if (dim == d_.dim_index.end()) {
       std::vector<std::string> known;
       for (const Dim& one : d_.dims) known.push_back(one.name);
-      mistakes_.add({.place = "--dim", .op = {}, .text = unknown("dim", name, known)});
+      mistakes_.add({.place = choices_.sizes_from, .op = {}, .text = unknown("dim", name, known)});
     } else if (size < 0) {
-      mistakes_.add(
-          {.place = "--dim", .op = {}, .text = format("{}={}; sizes are 0 or more", name, size)});
+      mistakes_.add({.place = choices_.sizes_from,
+                     .op = {},
+                     .text = format("{}={}; sizes are 0 or more", name, size)});
     } else {
-      given_[dim->second] = Given{size, format("--dim {}={}", name, size)};
+      given_[dim->second] = Given{size, size_text(choices_.size_word, name, size)};
     }
   }
 
@@ -127,6 +133,7 @@ class Binder {
 DimValues DimValues::bind(const Description& description, const Choices& choices,
                           Mistakes& mistakes) {
   DimValues dims(description);
+  dims.size_word_ = choices.size_word;
   const std::vector<std::optional<Given>> given = Binder(description, choices, mistakes).bind();
   for (std::uint32_t i : description.dim_order) {
     if (given[i]) {
@@ -198,7 +205,8 @@ void DimValues::report_unbound(std::uint32_t dim, Mistakes& mistakes) const {
     const Dim& one = d_->dims[at];
     if (!one.value) {
       if (!one.at.is(JsonKind::null)) continue;  // its value is broken, which has been reported
-      mistakes.add(one.at, format("the dim \"{0}\" has no size; say --dim {0}=N", one.name));
+      mistakes.add(one.at, format("the dim \"{0}\" has no size; say {1}", one.name,
+                                  size_text(size_word_, one.name, "N")));
       continue;
     }
     for (const std::string& name : one.value->names()) stack.push_back(d_->dim_index.at(name));

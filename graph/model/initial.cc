@@ -146,11 +146,12 @@ std::string weights_path(const Description& description) {
   namespace fs = std::filesystem;
   const Weights& weights = *description.weights;
   const auto refuse = [&](std::string_view why) {
-    throw Error({.place = weights.at.place(),
-                 .op = {},
-                 .text = format("weights {}: {}; a path relative to the model, inside its folder, "
-                                "is required (only --weights FILE may be anywhere)",
-                                fovea::quoted(weights.file), why)});
+    throw Error(
+        {.place = weights.at.place(),
+         .op = {},
+         .text = format("weights {}: {}; a path relative to the model, inside its folder, "
+                        "is required (only weights that are given in its place may be anywhere)",
+                        fovea::quoted(weights.file), why)});
   };
   std::error_code failed;
   const fs::path given(weights.file);

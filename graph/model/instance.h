@@ -20,9 +20,10 @@ namespace fovea::model {
 /// What a user may say when a model is bound.
 struct Choices {
   std::map<std::string, std::int64_t> dims = {};
-  std::optional<DType> dtype = {};     ///< f32 or f64 in place of both
-  NamedTensors arrays = {};            ///< for inputs
-  std::string arrays_from = "inputs";  ///< their file, in messages
+  std::optional<DType> dtype = {};  ///< f32 or f64 in place of both
+  NamedTensors arrays = {};         ///< for inputs
+  // What messages call where arrays and sizes are from, and a size (`{0}` the dim, `{1}` the size).
+  std::string arrays_from = "inputs", sizes_from = "sizes", size_word = "{0}={1}";
 };
 
 /// `dtype`, or the float type that `choices` puts in its place.
@@ -57,7 +58,7 @@ class DimValues {
   std::optional<std::int64_t> value_of(const std::string& dim) const {
     return values_[d_->dim_index.at(dim)];
   }
-  /// What gave the dim its size: `--dim length=16`, `"x" in x.npz`; empty: the model.
+  /// What gave the dim its size: `sizes["length"] = 16`, `"x" in x.npz`; empty: the model.
   const std::string& given_by(const std::string& dim) const {
     return given_by_[d_->dim_index.at(dim)];
   }
@@ -84,6 +85,7 @@ class DimValues {
   const Description* d_;
   std::vector<std::optional<std::int64_t>> values_;
   std::vector<std::string> given_by_;
+  std::string size_word_;
   bool stands_in_ = false;
   std::vector<bool> open_;  // null, a stand-in, or computed from one of those
 };

@@ -1,8 +1,10 @@
 """Models in JSON files, on NumPy arrays."""
 import collections
 import collections.abc
+import math
 import operator
 import os
+import sys
 
 import numpy as np
 
@@ -41,63 +43,90 @@ class _Bound:
         self.core = core
         self.leaves = [_Leaf(*leaf) for leaf in core.leaves()]
         self.outputs = [_Output(*output) for output in core.outputs()]
-        self.initial = {}
-        self._forward = None
-        self._gradients = {}
+        self.version = 0                                    # of the params that `core` has
+        self._programs = {}
 
     def of(self, kind):
         return [leaf for leaf in self.leaves if leaf.kind == kind]
 
-    def initial_value(self, name):
-        if name not in self.initial:
-            self.initial[name] = self.core.initial(name)
-        return self.initial[name]
-
-    def forward(self):
-        if self._forward is None:
-            self._forward = self.core.forward()
-        return self._forward
+    def specs(self, kind):
+        return {leaf.name: Spec(leaf.shape, leaf.dtype) for leaf in self.of(kind)}
 
     def gradient(self, of, wrt):
         key = tuple(of), tuple(wrt)
-        if key not in self._gradients:
-            self._gradients[key] = self.core.gradient(of, wrt)
-        return self._gradients[key]
+        if key not in self._programs:
+            self._programs[key] = self.core.gradient(of, wrt)
+        return self._programs[key]
+
+    def run(self, arrays, params):
+        """The outputs' arrays. Params that can change at any moment are read where they are; others are the core's, which keeps
+        matrices in the layout that kernels read."""
+        if params.are_held():
+            if None not in self._programs:
+                self._programs[None] = self.core.forward()
+            return self._programs[None]([*arrays, *map(params.seen.get, params)])
+        version = params.version
+        if self.version != version:
+            self.core.set_params(dict(params.seen))
+            self.version = version
+        return self.core.run(arrays)
 
 
 class _Params(collections.abc.MutableMapping):
-    """Name → array. The arrays are the model's own: writing into them changes it."""
+    """Name → array. The arrays are the model's own: writing into them changes it. Each is made when somebody asks for it."""
 
-    def __init__(self, leaves):
-        self._specs = {leaf.name: Spec(leaf.shape, leaf.dtype) for leaf in leaves}
-        self._arrays = {}
+    def __init__(self, bound):
+        self.specs = bound.specs("param")
+        self.seen = {}                                      # those that have been asked for
+        self.version = 0                                    # counts how often they may have begun to change
+        self._initial = bound.core.initial
+
+    def are_held(self):
+        """Whether somebody else has one of the arrays, or a view of it, and may write into it."""
+        return any(sys.getrefcount(self.seen[name]) > 2 for name in list(self.seen))    # 2: `seen`, and this call
+
+    def value(self, name):
+        """The array, for those who do not write."""
+        if name not in self.seen:
+            if name not in self.specs:
+                raise KeyError(self._unknown(name))
+            self.seen.setdefault(name, self._initial(name))
+        return self.seen[name]
 
     def __getitem__(self, name):
-        return self._arrays[name]
+        array = self.value(name)
+        self.version += 1
+        return array
 
     def __setitem__(self, name, array):
-        if name not in self._specs:
-            raise KeyError(f"{name}: no such param; known are {', '.join(self._specs)}")
-        shape, dtype = self._specs[name]
+        if name not in self.specs:
+            raise KeyError(self._unknown(name))
+        shape, dtype = self.specs[name]
         array = np.asarray(array)
         if not np.can_cast(array.dtype, _NUMPY[dtype], "same_kind"):
             raise _core.DTypeError(f"params: {name} is {array.dtype}; {dtype} is required")
-        array = np.array(array, dtype=_NUMPY[dtype], order="C", copy=True)
         if array.shape != shape:
             raise _core.Error(f"params: {name} is {array.shape}; {shape} is required")
-        self._arrays[name] = array
+        self.seen[name] = np.array(array, dtype=_NUMPY[dtype], order="C", copy=True)
+        self.version += 1
 
     def __delitem__(self, name):
         raise TypeError("a model's params cannot be deleted")
 
+    def __contains__(self, name):
+        return name in self.specs
+
     def __iter__(self):
-        return iter(self._arrays)
+        return iter(self.specs)
 
     def __len__(self):
-        return len(self._arrays)
+        return len(self.specs)
 
     def __repr__(self):
-        return repr(self._arrays)
+        return repr(dict(self))
+
+    def _unknown(self, name):
+        return f"{name}: no such param; known are {', '.join(self.specs)}"
 
 
 _NUMPY = {"f32": np.float32, "f64": np.float64, "i64": np.int64, "bool": np.bool_}
@@ -130,9 +159,10 @@ class Model:
         try:
             self._standard = self._bind({})
         except _core.Error:
-            self._standard = None                           # some dim has no size yet: inputs will give it
+            self._standard = None
             if not self._file.input_names():
                 raise
+            self._file.check(self._dims)                    # raises unless some dim has no size yet: inputs will give it
 
     # What it is.
 
@@ -144,7 +174,7 @@ class Model:
         """Name → Spec; the Spec is None as long as a dim has no size."""
         if self._standard is None:
             return dict.fromkeys(self._file.input_names())
-        return {leaf.name: Spec(leaf.shape, leaf.dtype) for leaf in self._standard.of("input")}
+        return self._standard.specs("input")
 
     @property
     def outputs(self):
@@ -153,7 +183,8 @@ class Model:
 
     @property
     def params(self):
-        """Name → NumPy array, the model's own: writing into it, or assigning another of its shape, changes the model."""
+        """Name → NumPy array, the model's own: writing into it, or assigning another of its shape, changes the model. Runs are
+        faster, with matrices in the kernels' layout, while nobody holds such an array or a view of it."""
         if self._params is None:
             self._sized()
         return self._params
@@ -171,7 +202,7 @@ class Model:
         rows += [("output", output.name, output.text, "") for output in self._standard.outputs]
         widths = [max(len(row[i]) for row in rows) for i in range(3)]
         lines += ["  " + "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[3]]).rstrip() for row in rows]
-        numbers = sum(array.size for array in self._params.values())
+        numbers = sum(math.prod(spec.shape) for spec in self._params.specs.values())
         return "\n".join([*lines, f"  {numbers:,} numbers in {len(self._params)} params"])
 
     # What it does.
@@ -181,7 +212,7 @@ class Model:
         be left out."""
         inputs = {**_by_name("run", "inputs", inputs), **more}
         bound = self._bind(inputs)
-        results = bound.forward()(self._arrays(bound, inputs))
+        results = bound.run(self._arrays(bound, inputs), self._params)
         return {output.name: array for output, array in zip(bound.outputs, results)}
 
     def grad(self, inputs=None, /, *, of=None, wrt=None, cotangents=None, **more):
@@ -208,7 +239,7 @@ class Model:
                                   "required")
             cotangents = {of[0]: np.ones(shapes.get(of[0], ()))}
         wrt = [leaf.name for leaf in bound.leaves if leaf.dtype in ("f32", "f64")] if wrt is None else _names(wrt)
-        arrays = self._arrays(bound, inputs) + [cotangents[name] for name in of]
+        arrays = [*self._arrays(bound, inputs), *map(self._params.seen.get, self._params), *(cotangents[name] for name in of)]
         return dict(zip(wrt, bound.gradient(of, wrt)(arrays)))
 
     def gradcheck(self, inputs=None, /, *, seed=0, order=1, **more):
@@ -217,7 +248,7 @@ class Model:
         inputs = {**_by_name("gradcheck", "inputs", inputs), **more}
         seed, order = _integer("seed", seed, 1 << 64), _integer("order", order, 1 << 31)
         bound = self._bind(inputs, widened=True)
-        values = {**(self._params or {}), **inputs}
+        values = {**{name: self._params.value(name) for name in self._params or ()}, **inputs}
         return bound.core.gradcheck([values.get(leaf.name) for leaf in bound.leaves], seed, order)
 
     # How.
@@ -235,15 +266,21 @@ class Model:
         key = widened, tuple(sorted((name, tuple(x.shape)) for name, x in arrays.items()))
         if key not in self._bound:
             bound = _Bound(self._file.bind(self._dims, arrays, self._seed, widened))
-            if self._params is None and not widened:
-                params = _Params(bound.of("param"))
-                for leaf in bound.of("param"):
-                    params[leaf.name] = bound.initial_value(leaf.name)
-                self._params = params
+            if not widened:
+                self._take_params(bound)
             self._bound[key] = bound
         return self._bound[key]
 
+    def _take_params(self, bound):
+        """The first sizes make the params, others must fit them."""
+        if self._params is None:
+            self._params = _Params(bound)
+        for name, spec in bound.specs("param").items():
+            if spec != self._params.specs[name]:
+                raise _core.Error(f"params: {name} is {self._params.specs[name].shape}; with these inputs {spec.shape} is required")
+
     def _arrays(self, bound, inputs):
+        """For each input an array, or None for the model's own."""
         known = [leaf.name for leaf in bound.of("input")]
         unknown = [name for name in inputs if name not in known]
         if unknown:
@@ -251,8 +288,7 @@ class Model:
         missing = [leaf.name for leaf in bound.of("input") if leaf.origin == "drawn" and leaf.name not in inputs]
         if missing:
             raise TypeError(f"inputs {', '.join(missing)} are missing; the model has no values for them")
-        return [self._params[leaf.name] if leaf.kind == "param"
-                else inputs[leaf.name] if leaf.name in inputs else bound.initial_value(leaf.name) for leaf in bound.leaves]
+        return [inputs.get(name) for name in known]
 
 
 def _names(names):

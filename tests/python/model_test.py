@@ -63,6 +63,45 @@ class Models(unittest.TestCase):
         with self.assertRaisesRegex(KeyError, "no such param"):
             model.params["v"] = np.zeros((2, 3))
 
+    def test_writing_between_runs(self):
+        model = fovea.Model(self.path, dims={"rows": 2})
+        eye = np.eye(2, dtype=np.float32)
+
+        def same():
+            for _ in range(3):                              # matrices are packed before the third at the latest
+                for x in (eye, -eye):
+                    np.testing.assert_array_equal(model.run(x=x)["y"], x @ want)
+        want = model.params["w"].copy()
+        same()
+        for hold in (lambda w: w, lambda w: w[:, 1:], lambda w: w.T, lambda w: np.asarray(memoryview(w)), np.ndarray.ravel):
+            held = hold(model.params["w"])
+            same()
+            held[-1:] += 1
+            hold(want)[-1:] += 1                            # without asking the model again
+            same()
+            del held
+            same()
+            model.params["w"][...] = want = want + 1
+            same()
+            model.params["w"] = want = want * 2
+            same()
+
+    def test_sizes_do_not_change_params(self):
+        free = dict(LINEAR, dims={"rows": None, "width": None})
+        self.path.write_text(json.dumps(free), encoding="utf-8")
+        model = fovea.Model(self.path)
+        model.run(x=self.x)
+        with self.assertRaisesRegex(ValueError, r"params: w is \(2, 3\); with these inputs \(4, 3\) is required"):
+            model.run(x=self.x.reshape(2, 4))
+
+    def test_messages_name_what_python_has(self):
+        for says, call in (('has no size; say dims={"rows": N}', lambda: fovea.Model(self.path).outputs),
+                           ('dims: unknown dim "row"', lambda: fovea.Model(self.path, dims={"row": 1})),
+                           ('rows is 3 by dims={"rows": 3}', lambda: fovea.Model(self.path, dims={"rows": 3}).run(x=self.x)),
+                           ("are allowed$", lambda: fovea.Model(self.path).run(x=np.broadcast_to(np.float32(0), (1 << 50, 2))))):
+            with self.subTest(says), self.assertRaisesRegex(ValueError, says):
+                call()
+
     def test_weights(self):
         w = np.arange(6.0).reshape(2, 3)
         np.savez(self.folder / "w.npz", w=w.astype(np.float32))

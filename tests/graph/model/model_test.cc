@@ -46,8 +46,8 @@ TEST_CASE("a model is a template: each binding has sizes of its own") {
   CHECK(two.outputs()[0].second.shape() == Shape{2, 6});
   CHECK(five.outputs()[0].second.shape() == Shape{5, 8});
   CHECK(to_string(two.outputs()[0].second.shape()) == "(rows=2, out=6)");
-  CHECK(
-      contains(error_of([&] { model.bind(); }), "the dim \"rows\" has no size; say --dim rows=N"));
+  CHECK(contains(error_of([&] { model.bind(); }),
+                 "the dim \"rows\" has no size; say sizes[\"rows\"] = N"));
   CHECK(contains(error_of([&] { model.bind({{"rwos", 2}}); }), "did you mean \"rows\"?"));
   CHECK(contains(error_of([&] { model.bind({{"rows", -2}}); }), "sizes are 0 or more"));
 }
@@ -101,7 +101,7 @@ TEST_CASE("arrays of inputs bind dims") {
   CHECK(contains(error_of([&] {
                    model.bind({{"rows", 3}}, {.inputs = {{"x", Tensor::zeros(f32, {4, 3})}}});
                  }),
-                 "inputs: \"x\" is f32 (4, 3), so rows is 4; rows is 3 by --dim rows=3"));
+                 "inputs: \"x\" is f32 (4, 3), so rows is 4; rows is 3 by sizes[\"rows\"] = 3"));
   CHECK(contains(error_of([&] {
                    model.bind({}, {.inputs = {{"w", Tensor::zeros(f32, {4})}}});
                  }),
@@ -167,11 +167,11 @@ TEST_CASE("memory is refused before it is taken") {
   CHECK(contains(error_of([&] {
                    model.bind({{"rows", 1 << 20}}, {.max_memory = 1 << 20}).run();
                  }),
-                 "--max-memory"));
+                 "BindOptions::max_memory"));
   CHECK(contains(error_of([&] {
                    model.bind({{"rows", std::int64_t{1} << 50}}).run();
                  }),
-                 "--max-memory"));
+                 "BindOptions::max_memory"));
 }
 
 TEST_CASE("documentation is allowed everywhere") {

@@ -397,7 +397,7 @@ TEST_CASE("where memory does not allow packed forms, a session runs without") {
   CHECK(tight.packed_bytes() == 0);
   CHECK(roomy.packed_bytes() > 0);
   CHECK(contains(error_of([&] { again.bind({}, {.draw = true, .max_memory = own - 1}).run(); }),
-                 "--max-memory"));
+                 "BindOptions::max_memory"));
 }
 
 TEST_CASE("gradients are computed for params as they are, whatever has been packed") {
