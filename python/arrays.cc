@@ -263,6 +263,11 @@ void ArrayArgument::by_dlpack(const Place& place, PyObject* array, bool writable
   }
   const auto size = static_cast<std::int64_t>(size_of(*element));
   std::copy_n(t.shape, t.ndim, shape_.begin());
+  const bool empty = std::find(t.shape, t.shape + t.ndim, 0) != t.shape + t.ndim;
+  if (t.data == nullptr && !empty) {
+    fail(place.where, "{} has no memory, only a shape; an array of numbers is required",
+         place.name);
+  }
   describe(static_cast<std::byte*>(t.data) + t.byte_offset, *element, t.ndim);
   if (t.strides != nullptr) {
     std::transform(t.strides, t.strides + t.ndim, strides_.begin(),

@@ -82,12 +82,25 @@ class _Gradient(_Function):
         ctx.options = inputs[9:11]
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, *cotangents):
-        scale, causal = ctx.options
-        d_dy, d_dlse, d_q, d_k, d_v, d_bias, d_y, d_lse = _core.attention_second_order(
-            *ctx.saved_tensors, *cotangents, scale=scale, causal=causal)
+        d_dy, d_dlse, d_q, d_k, d_v, d_bias, d_y, d_lse = _SecondOrder.apply(*ctx.options, *ctx.saved_tensors, *cotangents)
         return d_dy, d_dlse, d_q, d_k, d_v, d_bias, None, d_y, d_lse, None, None, None
+
+
+class _SecondOrder(_Function):
+    """The gradients of _Gradient's inputs but the mask."""
+
+    @staticmethod
+    def forward(scale, causal, *tensors):
+        return _core.attention_second_order(*tensors, scale=scale, causal=causal)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        raise NotImplementedError(f"{_WHERE}: derivatives of the third order; Fovea has those of the first and the second")
 
 
 def _cast_by_autocast(*tensors):
@@ -98,6 +111,12 @@ def _cast_by_autocast(*tensors):
 
 def _aligned(query, key, value, enable_gqa):
     """The three with equal leading axes (heads apart, with enable_gqa), as PyTorch broadcasts them."""
+    if enable_gqa and min(query.dim(), key.dim(), value.dim()) < 3:
+        raise RuntimeError(f"{_WHERE}: enable_gqa with ranks {query.dim()}, {key.dim()} and {value.dim()}; (…, heads, length, E) is required")
+    if enable_gqa and 0 != key.size(-3) != value.size(-3) != 0:         # PyTorch repeats each on its own
+        key, value = (x.repeat_interleave(query.size(-3) // x.size(-3), -3) for x in (key, value))
+    if query.numel() == key.numel() == 0 and query.size(-1) == key.size(-1) == 0:       # all scores are 0
+        query, key = (torch.nn.functional.pad(x, (0, 1)) for x in (query, key))
     kept = 3 if enable_gqa else 2                                       # axes that are not broadcast
     leads = [x.shape[:-kept] for x in (query, key, value)]
     if leads[0] == leads[1] == leads[2]:
@@ -107,12 +126,14 @@ def _aligned(query, key, value, enable_gqa):
 
 
 def _mask_and_bias(attn_mask, query):
-    """attn_mask as Fovea names it; axes before (batch, heads, Lq, Lk) are one."""
+    """attn_mask as Fovea names it; axes before the heads are one."""
+    if not isinstance(attn_mask, torch.Tensor):
+        raise TypeError(f"{_WHERE}: attn_mask is {type(attn_mask).__name__}; a torch.Tensor is required")
     if attn_mask.dtype not in (torch.bool, torch.float32, query.dtype):
         raise RuntimeError(f"{_WHERE}: attn_mask is {attn_mask.dtype}; torch.bool, torch.float32 or query's {query.dtype} is required")
     if query.dim() > 4:
-        attn_mask = attn_mask.expand(*query.shape[:-2], *attn_mask.shape[-2:])
-        attn_mask = attn_mask.flatten(0, -4)
+        attn_mask = attn_mask[(None,) * (query.dim() - attn_mask.dim())]
+        attn_mask = attn_mask.expand(*query.shape[:-3], *attn_mask.shape[-3:]).flatten(0, -4)
     return (attn_mask, None) if attn_mask.dtype == torch.bool else (None, attn_mask.to(query.dtype))
 
 
@@ -146,12 +167,14 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.
         query, key, value, attn_mask = _cast_by_autocast(query, key, value, attn_mask)
     query, key, value = _aligned(query, key, value, enable_gqa)
     mask, bias = (None, None) if attn_mask is None else _mask_and_bias(attn_mask, query)
-    lead = query.shape[:-2] if query.dim() > 4 else None                # axes before the heads are one
-    if lead:
-        query, key, value = (x.flatten(0, -4) for x in (query, key, value))
-    if _is_recorded(query, key, value, bias):
-        function = _Attention if _are_transforms_active() else _FastAttention
-        y, _ = function.apply(query, key, value, bias, mask, scale, is_causal)
+    rank = query.dim()
+    lead = query.shape[:-2] if rank > 4 or rank == 3 and enable_gqa else None
+    if lead:                                                            # axes before the heads become one
+        query, key, value = (x[None].flatten(0, -4) for x in (query, key, value))
+    if _are_transforms_active():
+        y, _ = _Attention.apply(query, key, value, bias, mask, scale, is_causal)
+    elif _is_recorded(query, key, value, bias):
+        y, _ = _FastAttention.apply(query, key, value, bias, mask, scale, is_causal)
     else:
         y = fovea.scaled_dot_product_attention(
             query, key, value, bias=bias, mask=mask, scale=scale, causal=is_causal, align="top_left")

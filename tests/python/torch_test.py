@@ -78,6 +78,10 @@ CASES = {
     "causal, long": {"shapes": ((1, 2, 9, 4), (1, 2, 6, 4), (1, 2, 6, 4)), "is_causal": True},
     "scale": {"shapes": ((2, 3, 5, 4), (2, 3, 6, 4), (2, 3, 6, 4)), "scale": 0.3},
     "grouped": {"shapes": ((2, 6, 5, 4), (2, 2, 6, 4), (2, 2, 6, 4)), "enable_gqa": True},
+    "grouped, rank 3": {"shapes": ((6, 5, 4), (2, 6, 4), (2, 6, 4)), "enable_gqa": True},
+    "grouped, each in its own way": {"shapes": ((2, 6, 5, 4), (2, 2, 6, 4), (2, 3, 6, 4)), "enable_gqa": True},
+    "nothing to compare": {"shapes": ((2, 3, 5, 0), (2, 3, 6, 0), (2, 3, 6, 4))},
+    "mask of rank 1": {"shapes": ((2, 2, 3, 5, 4), (2, 2, 3, 6, 4), (2, 2, 3, 6, 4)), "mask": (6,)},
     "bool mask": {"shapes": ((2, 3, 5, 4), (2, 3, 6, 4), (2, 3, 6, 4)), "mask": (2, 1, 5, 6)},
     "bias": {"shapes": ((2, 3, 5, 4), (2, 3, 6, 4), (2, 3, 6, 4)), "bias": (3, 5, 6)},
     "empty, rank 5": {"shapes": ((2, 0, 3, 5, 4), (2, 0, 3, 6, 4), (2, 0, 3, 6, 7)), "mask": (3, 5, 6)},
@@ -169,8 +173,14 @@ class SameAsPyTorch(unittest.TestCase):
             torch.func.jvp(lambda x: attend(x, k, v), (q,), (q,))
         with torch.autograd.forward_ad.dual_level(), self.assertRaisesRegex(NotImplementedError, "forward-mode"):
             attend(torch.autograd.forward_ad.make_dual(q, q), k, v)
-        with self.assertRaisesRegex(NotImplementedError, "vmap"):
-            torch.func.jacrev(lambda x: attend(x, k, v))(q)
+        for call in (lambda: torch.func.jacrev(lambda x: attend(x, k, v))(q), lambda: torch.vmap(attend)(q, k, v)):
+            with self.assertRaisesRegex(NotImplementedError, "vmap"):
+                call()
+
+        def twice(function):
+            inner = torch.func.grad(lambda x: function(x, k, v).square().sum())
+            return torch.func.grad(lambda x: inner(x).square().sum())(q)
+        torch.testing.assert_close(twice(attend), twice(F.scaled_dot_product_attention), rtol=0, atol=1e-11)
         with self.assertRaisesRegex(NotImplementedError, "jit.trace"):
             torch.jit.trace(attend, (q, k, v))
 
@@ -204,6 +214,15 @@ class SameAsPyTorch(unittest.TestCase):
             attend(q, q, q, torch.ones(3, 3, dtype=torch.int64))
         with self.assertRaisesRegex(TypeError, "key is ndarray"):
             attend(q, q.numpy(), q)
+        with self.assertRaisesRegex(TypeError, "attn_mask is ndarray"):
+            attend(q, q, q, q.numpy())
+        with self.assertRaisesRegex(RuntimeError, "enable_gqa with ranks 2"):
+            attend(q[0, 0], q, q, enable_gqa=True)
+        q.requires_grad_()
+        [first] = torch.autograd.grad(attend(q, q, q).square().sum(), q, create_graph=True)
+        [second] = torch.autograd.grad(first.square().sum(), q, create_graph=True)
+        with self.assertRaisesRegex(NotImplementedError, "third order"):
+            torch.autograd.grad(second.sum(), q)
 
 
 if __name__ == "__main__":
