@@ -21,17 +21,18 @@ import json
 import os
 import pathlib
 import platform
+import statistics
 import subprocess
 import sys
 import time
 
-from compare_report import AVX2, BEST, chart, memory_table, section, title, write_section
+from compare_report import AVX2, BEST, chart, full_table, notes, section, title, write_section
 
 # Results in f32 may be off by so much of 1 + the largest: a thousand roundings of numbers of that size, far below a real mistake.
 TOLERANCE = {"f32": 1000 * 2.0 ** -24, "f64": 1000 * 2.0 ** -53}
 AVX2_CAPS = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "FOVEA_ISA": "avx2",
-             "OPENBLAS_CORETYPE": "Haswell"}
-NOT_CAPPED = ("ONNX Runtime",)                              # no setting keeps it from wider instructions
+             "OPENBLAS_CORETYPE": "Haswell", "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR"}
+NOT_CAPPED = ("ONNX Runtime", "JAX")                        # MLAS and YNNPACK take AVX-512 whatever is set
 
 
 # One configuration, in a process of its own.
@@ -40,11 +41,9 @@ def environment_of(threads, isa):
     environment = {key: value for key, value in os.environ.items() if key not in (*AVX2_CAPS, "XLA_FLAGS")}
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "FOVEA_THREADS", "NPROC"):
         environment[name] = str(threads)
-    flags = ["--xla_cpu_multi_thread_eigen=false"] if threads == 1 else []
     if isa == AVX2:
         environment.update(AVX2_CAPS)
-        flags.append("--xla_cpu_max_isa=AVX2")
-    environment["XLA_FLAGS"] = " ".join(flags)
+    environment["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false" if threads == 1 else ""
     environment["JAX_PLATFORMS"] = "cpu"
     return environment
 
@@ -58,9 +57,12 @@ def memory(line):
 
 
 def memory_growth(call):
-    """How much memory one call takes at its worst, beyond what its library keeps between calls."""
+    """How much memory one call takes at its worst, beyond what its library keeps between calls; None where Linux does not say."""
     ctypes.CDLL(None).malloc_trim(0)
-    pathlib.Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    try:
+        pathlib.Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return None
     before = memory("VmRSS")
     kept = call()
     growth = memory("VmHWM") - before
@@ -71,6 +73,8 @@ def memory_growth(call):
 def wrong(case, results):
     """What is wrong with results, or nothing."""
     import numpy as np
+    if len(results) != len(case.truth):
+        return f"{len(results)} results in place of {len(case.truth)}"
     for name, got, true in zip(("y", "dq", "dk", "dv"), results, case.truth):
         if got.shape != true.shape or got.dtype != (np.float64 if case.dtype == "f64" else np.float32):
             return f"{name} is {got.dtype} {got.shape}"
@@ -95,7 +99,7 @@ def installed_peers(isa):
 
 
 def measure_case(case, peers, threads, seconds):
-    """One entry for each peer: seconds, or why there are none."""
+    """One entry for each peer: seconds, or why there are none. And the peak that was measured meanwhile, in operations per second."""
     from fovea.bench import clock_for, peak_probe, take_turns
     entries, calls = [], []
     for peer in peers:
@@ -125,7 +129,7 @@ def measure_case(case, peers, threads, seconds):
         entry["ratio"] = taken / ours if ours else None
         entry["percent"] = 100 * case.flops / taken / (operations / peak)
     del case.__dict__["arrays"], case.__dict__["truth"]     # cached there
-    return entries
+    return entries, operations / peak
 
 
 def busy_seconds():
@@ -146,17 +150,20 @@ def measure(threads, isa, quick, seconds):
     from compare_cases import cases
     peers, missing = installed_peers(isa)
     chosen = [case for case in cases() if case.quick or not quick]
-    results, start, before = [], time.perf_counter(), busy_seconds()
+    results, peaks, start, before = [], {}, time.perf_counter(), busy_seconds()
     name = f"{threads} thread{'s' if threads > 1 else ''}, {isa}"
     for i, case in enumerate(chosen):
         progress(f"{name}: {i + 1}/{len(chosen)} {case.name}, {time.perf_counter() - start:.0f} s", "")
-        results += measure_case(case, peers, threads, seconds / len(chosen))
+        entries, peak = measure_case(case, peers, threads, seconds / len(chosen))
+        results += entries
+        peaks.setdefault(case.dtype, []).append(peak / 1e9)
     elapsed = time.perf_counter() - start
     everybody, ours = (after - then for after, then in zip(busy_seconds(), before))
     others = 100 * max(0, everybody - ours) / elapsed / os.cpu_count()
     progress(f"{name}: {len(chosen)} cases in {elapsed:.0f} s", "\n")
     import fovea
     return {"threads": threads, "isa": isa, "fovea_isa": fovea._core.instruction_set(), "others_percent": round(others, 1), "missing": missing,
+            "peak_gflops": {dtype: round(statistics.median(all), 1) for dtype, all in peaks.items()},
             "versions": {peer.library: peer.version for peer in peers}, "results": results}
 
 
@@ -212,7 +219,9 @@ def main():
         write_section(options.readme, section(report, image))
     print(section(report, None))
     for configuration in report["configurations"]:
-        print(f"\n{title(configuration)}\n\n{memory_table(configuration)}")
+        peaks = ", ".join(f"{peak:.0f} GFLOP/s in {dtype}" for dtype, peak in configuration.get("peak_gflops", {}).items())
+        print(f"\n{title(configuration)}{'; peak ' + peaks if peaks else ''}\n\n{full_table(configuration)}\n")
+        print("\n".join(notes(configuration)))
 
 
 if __name__ == "__main__":

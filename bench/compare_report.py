@@ -60,13 +60,20 @@ def notes(configuration):
     return lines
 
 
-def memory_table(configuration):
-    others = peers_of(configuration)
-    lines = ["| MiB that one call adds | " + " | ".join(others) + " |", "| --- " + "| ---: " * len(others) + "|"]
+def full_table(configuration):
+    """Markdown: all that was measured, one line for each peer of a case. The memory is what one call takes at its worst beyond what
+    its library keeps between calls."""
+    from fovea.bench import amount
+    lines = ["| case | peer | time | of Fovea's | of peak | memory |", "| --- | --- | ---: | ---: | ---: | ---: |"]
     for case, entries in rows_of(configuration):
-        cells = [f"{entries[p]['memory'] / 2 ** 20:.1f}" if "memory" in entries.get(p, {}) else "–" for p in others]
-        if any(cell not in ("–", "0.0") for cell in cells):
-            lines.append(f"| `{case}` | " + " | ".join(cells) + " |")
+        for peer, entry in entries.items():
+            if "seconds" in entry:
+                ratio = "–" if entry["ratio"] is None else f"{entry['ratio']:.2f}×"
+                grown = f"{entry['memory'] / 2 ** 20:.1f} MiB" if entry.get("memory") is not None else "–"
+                cells = [amount(entry["seconds"]), ratio, f"{entry['percent']:.0f} %", grown]
+            else:
+                cells = ["wrong" if entry.get("wrong") else "failed" if entry.get("failed") else entry["lacks"], "", "", ""]
+            lines.append(f"| `{case}` | {peer} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

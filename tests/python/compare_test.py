@@ -57,6 +57,9 @@ class Compare(unittest.TestCase):
         text = compare_report.section(report, "chart.svg")
         for part in ("some CPU", "2000-01-01", "`(1, 2, 8, 4)`", "NumPy", "chart.svg"):
             self.assertIn(part, text)
+        for part in ("| NumPy |", "MiB", "no gradients"):
+            self.assertIn(part, compare_report.full_table(configuration))
+        self.assertEqual(list(configuration["peak_gflops"]), ["f32", "f64"])
         json.dumps(report)
 
     def test_wrong_results_are_reported_and_not_timed(self):
@@ -66,7 +69,7 @@ class Compare(unittest.TestCase):
             def prepare(self, case, threads):
                 call, read = super().prepare(case, threads)
                 return call, lambda y: [read(y)[0] * np.float32(1.001)]
-        entries = compare.measure_case(SMALL[0], [compare_peers.Fovea(), Wrong()], 1, 0.01)
+        entries, _ = compare.measure_case(SMALL[0], [compare_peers.Fovea(), Wrong()], 1, 0.01)
         self.assertIn("off by", entries[1]["wrong"])
         self.assertNotIn("seconds", entries[1])
 
