@@ -22,8 +22,13 @@ Window read_window(std::string_view where, PyObject* object) {
     fail(where, "window has {} entries; (left, right), each an integer or None, is required",
          PySequence_Fast_GET_SIZE(object));
   }
-  return {.left = integer_argument(where, "window[0]", PySequence_Fast_GET_ITEM(object, 0)),
-          .right = integer_argument(where, "window[1]", PySequence_Fast_GET_ITEM(object, 1))};
+  const auto side = [&](std::string_view name, Py_ssize_t i) {
+    const auto keys = integer_argument(where, name, PySequence_Fast_GET_ITEM(object, i));
+    if (keys && *keys < 0)
+      fail(where, "{} is {}; a number of keys, or None for no bound, is required", name, *keys);
+    return keys;
+  };
+  return {.left = side("window[0]", 0), .right = side("window[1]", 1)};
 }
 
 std::optional<Align> read_align(std::string_view where, PyObject* object) {

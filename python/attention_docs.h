@@ -51,7 +51,7 @@ as the forward call returned them nothing is computed twice; what is missing is 
 The other arguments are those of the forward call.
 
 Returns a named tuple (dq, dk, dv, dbias), each of its input's shape and of q's kind and dtype;
-dbias is None without a bias, and with bias_gradient=False. Memory grows with the lengths, not with their product. Raises what
-scaled_dot_product_attention raises.)";
+dbias is None without a bias, and with bias_gradient=False. Memory grows with the lengths, not with
+their product. Raises what scaled_dot_product_attention raises.)";
 
 }  // namespace fovea::python

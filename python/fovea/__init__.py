@@ -4,6 +4,15 @@
     y = fovea.scaled_dot_product_attention(q, k, v, causal=True)
 
 q, k and v are NumPy arrays, or CPU arrays of PyTorch, JAX and others; the result is of the same kind.
+
+    scaled_dot_product_attention         softmax(q kᵀ / √d) v: masks, bias, lengths, windows, grouped heads
+    scaled_dot_product_attention_grad    its gradients
+    Model                                a model file in JSON: run, grad, gradcheck
+    gradcheck, ops                       gradients against numeric ones; every op that models may use
+    set_num_threads, num_threads         threads of a call; FOVEA_THREADS sets them as well
+    Error, DTypeError                    ValueErrors that say what was given, and what is required
+    fovea.torch                          PyTorch's scaled_dot_product_attention on these kernels
+    python -m fovea.bench                measures this machine
 """
 from fovea._core import (
     AttentionGradient,

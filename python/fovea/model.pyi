@@ -6,6 +6,8 @@ import numpy as np
 
 from fovea._core import GradientReport
 
+__all__ = ["Model", "Spec", "gradcheck", "ops"]
+
 class Spec(NamedTuple):
     shape: tuple[int, ...]
     dtype: str
