@@ -12,6 +12,9 @@ namespace fovea::bench {
 
 namespace {
 
+// Products of so few rows are limited by reading b.
+constexpr std::int64_t kMemoryBoundRows = 8;
+
 struct Extents {
   std::int64_t m, n, k;
   const char* note = "";
@@ -86,7 +89,7 @@ Case gemm_case(std::string what, DType dtype, const Extents& e, std::function<Ca
   c.k = e.k;
   c.note = e.note;
   c.work = 2.0 * static_cast<double>(e.m) * static_cast<double>(e.n) * static_cast<double>(e.k);
-  if (e.m == 1) {
+  if (e.m <= kMemoryBoundRows) {
     c.unit = "GB/s";
     c.work = static_cast<double>(e.n) *
              static_cast<double>(e.k * static_cast<std::int64_t>(size_of(dtype)));
@@ -111,27 +114,30 @@ void add_gemm_cases(std::vector<Case>& cases, Size size) {
   shapes.push_back({512, 512, 512, "bT", false, true});
   shapes.push_back({1, 4096, 4096, "one row"});
   shapes.push_back({1, 4096, 4096, "one row, bT", false, true});
+  for (const std::int64_t m : {4, 8, 32}) shapes.push_back({m, 4096, 4096, "few rows"});
+  shapes.push_back({8, 4096, 4096, "few rows, bT", false, true});
   for (Extents e : shapes) {
     if (size == Size::small) {
       for (std::int64_t* extent : {&e.m, &e.n, &e.k})
         *extent = std::min<std::int64_t>(*extent, 256);
     }
     const bool square = e.m == e.n && e.n == e.k && *e.note == '\0';
-    const Coverage coverage{.plain = square && e.m == 512, .parallel = e.m == 1 || e.m >= 128};
+    const bool rows = e.m <= 32;
+    const Coverage coverage{.plain = square && e.m == 512, .parallel = rows || e.m >= 128};
     cases.push_back(gemm_case("gemm", f32, e, [e] { return prepare_kernel<float>(e); }));
     cases.back().coverage = coverage;
     if (square && (e.m == 64 || e.m == 512)) {
       cases.push_back(gemm_case("gemm", f64, e, [e] { return prepare_kernel<double>(e); }));
       cases.back().coverage.plain = coverage.plain;
     }
-    if ((square && (e.m == 64 || e.m == 512)) || (e.m == 1 && !e.transpose_b)) {
+    if ((square && (e.m == 64 || e.m == 512)) || (rows && !e.transpose_b)) {
       for (const bool frozen : {false, true}) {
         cases.push_back(gemm_case("matmul", f32, e, [=] { return prepare_graph(e, frozen); }));
         cases.back().note = frozen ? "through a graph, b packed" : "through a graph";
         cases.back().coverage.parallel = coverage.parallel;
       }
     }
-    if (*e.note != '\0') continue;
+    if (*e.note != '\0' && (!rows || e.transpose_b)) continue;
     for (const Peer& peer : peers()) {
       cases.push_back(
           gemm_case("gemm " + peer.name, f32, e, [&peer, e] { return prepare_peer(peer, e); }));

@@ -12,36 +12,39 @@ namespace {
 std::int64_t divided(std::int64_t x, std::int64_t by) { return (x + by - 1) / by; }
 std::int64_t rounded(std::int64_t x, std::int64_t to) { return divided(x, to) * to; }
 
+// Rows that b is not worth packing for; fewer where it lies by columns.
+constexpr std::int64_t kFewRows = 64, kFewRowsByColumns = 8;
+
 // How c is cut into tiles. That changes no bits.
 template <class T>
 struct Tiling {
   std::int64_t rows, columns;  // of a tile
   std::int64_t chunk = 0;      // columns of b that are packed for all tiles at once; 0: none
   std::int64_t slot;           // elements of scratch for a tile
-  bool few_rows = false;
+  bool few_rows;
 
-  // `plain`: c is by rows, and b by rows or columns; `packed`: b is packed already.
-  Tiling(std::int64_t m, std::int64_t n, std::int64_t k, bool plain, bool packed, int slots)
-      : rows(m), columns(n), slot(kGemmCopy) {
+  Tiling(std::int64_t m, std::int64_t n, std::int64_t k, bool few, bool packed, int slots)
+      : rows(m), columns(n), slot(kGemmCopy), few_rows(few) {
     if (m == 0 || n == 0) return;
-    if (m <= kGemmFewRows && plain && !packed && n >= 4 * kGemmPanel<T>) {
-      few_rows = true;
-      // Memory likes long rows of b best.
-      constexpr std::int64_t kNarrowest = 512, kWidest = 4096;
-      columns =
-          std::min(n, std::clamp(rounded(divided(n, slots), kGemmPanel<T>), kNarrowest, kWidest));
+    if (few_rows) {
+      // Memory likes long rows of b best; sums are to stay in cache.
+      constexpr std::int64_t kPanel = kGemmPanel<T>, kSums = 1 << 16;
+      const std::int64_t worth = kWorkOfTile / std::max<std::int64_t>(1, m * k);
+      const std::int64_t narrowest = std::clamp(rounded(worth, kPanel), 4 * kPanel, 32 * kPanel);
+      const std::int64_t widest = std::min<std::int64_t>(4096, kSums / m / kPanel * kPanel);
+      columns = std::min(n, std::clamp(rounded(divided(n, slots), kPanel), narrowest, widest));
+      slot += std::max(kGemmDepth * kPanel, m * columns + kGemmSquare);
     } else {
       cut(m, n, k, packed);
+      if (chunk == 0 && !packed) slot += kGemmDepth * rounded(columns, kGemmPanel<T>);
     }
-    const std::int64_t copied = few_rows ? kGemmPanel<T> : rounded(columns, kGemmPanel<T>);
-    if (chunk == 0 && !packed) slot += kGemmDepth * copied;
-    if (few_rows) slot = std::max(slot, m * columns + kGemmSquare);
   }
 
  private:
+  static constexpr std::int64_t kWorkOfTile = 1 << 20;  // multiply-adds, beyond which it is cut
+
   // Halves where that is possible: all threads end at the same time.
   void cut(std::int64_t m, std::int64_t n, std::int64_t k, bool packed) {
-    constexpr std::int64_t kWorkOfTile = 1 << 20;  // multiply-adds, beyond which it is cut
     constexpr std::int64_t kWide = 2048 / sizeof(T), kRowStep = 8, kFewTiles = 8;
     constexpr std::int64_t kShared = std::int64_t{8} << 20;  // bytes of a chunk
     std::int64_t row_tiles = divided(m, kGemmRows), column_tiles = divided(n, kWide);
@@ -62,10 +65,19 @@ struct Tiling {
   }
 };
 
+// What small b's there are, the caches of the first level hold.
+template <class T>
+bool has_few_rows(const GemmProblem<T>& p) {
+  if (p.c.column != 1 || p.n < 4 * kGemmPanel<T>) return false;
+  if (!p.packed_b && p.b.column != 1) return p.b.row == 1 && p.m <= kFewRowsByColumns;
+  constexpr std::int64_t kSmall = 32768 / static_cast<std::int64_t>(sizeof(T));
+  return p.m <= kFewRowsByColumns ||
+         (p.m <= kFewRows && p.n > kSmall / std::max<std::int64_t>(1, p.k));
+}
+
 template <class T>
 Tiling<T> tiling_of(const GemmProblem<T>& p, int slots) {
-  const bool plain = p.c.column == 1 && (p.b.column == 1 || p.b.row == 1);
-  return Tiling<T>(p.m, p.n, p.k, plain, p.packed_b != nullptr, slots);
+  return Tiling<T>(p.m, p.n, p.k, has_few_rows(p), p.packed_b != nullptr, slots);
 }
 
 // Columns of c are vectors. Where there are few, and many rows, cᵀ = bᵀ aᵀ has longer ones.
@@ -88,8 +100,8 @@ GemmProblem<T> transposed(const GemmProblem<T>& p) {
 template <class T>
 std::int64_t scratch_elements(std::int64_t m, std::int64_t n, std::int64_t k, int slots) {
   std::int64_t most = 0;
-  for (const bool plain : {false, true}) {
-    const Tiling<T> tiling(m, n, k, plain, false, slots);
+  for (const bool few : {false, m <= kFewRows}) {
+    const Tiling<T> tiling(m, n, k, few, false, slots);
     most = std::max(most, tiling.chunk * k + tiling.slot * slots);
   }
   return most;
@@ -116,11 +128,13 @@ void run_tiles(const GemmProblem<T>& p, const Tiling<T>& tiling, T* scratch, int
 // The panels of b, a few at a time, on all threads.
 template <class T>
 void pack_panels(const GemmProblem<T>& p, T* packed, bool alone) {
-  constexpr std::int64_t kColumns = 8 * kGemmPanel<T>;
+  constexpr std::int64_t kPanel = kGemmPanel<T>;
   const auto pack = loops<T>(kernels()).gemm_pack_b;
   if (alone) return pack(p, 0, p.n, packed);
-  parallel_for(divided(p.n, kColumns), [&](std::int64_t task) {
-    pack(p, task * kColumns, std::min(kColumns, p.n - task * kColumns), packed);
+  const std::int64_t columns =
+      std::clamp(rounded(divided(p.n, 2 * num_threads()), kPanel), kPanel, 8 * kPanel);
+  parallel_for(divided(p.n, columns), [&](std::int64_t task) {
+    pack(p, task * columns, std::min(columns, p.n - task * columns), packed);
   });
 }
 

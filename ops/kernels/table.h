@@ -64,10 +64,9 @@ struct BiasTask {
 };
 
 /// Matrix products: rows of a tile of c at most, depth of a block of k, elements for a copied block
-/// of a, columns of a panel of b (a virtual vector).
+/// of a and for a piece of b, columns of a panel of b (a virtual vector).
 inline constexpr std::int64_t kGemmRows = 128, kGemmDepth = 256,
-                              kGemmCopy = kGemmRows * (kGemmDepth + 16), kGemmFewRows = 8,
-                              kGemmSquare = 4096;
+                              kGemmCopy = kGemmRows * (kGemmDepth + 16), kGemmSquare = 4096;
 template <class T>
 inline constexpr std::int64_t kGemmPanel = 64 / static_cast<std::int64_t>(sizeof(T));
 
@@ -112,8 +111,9 @@ struct Loops {
   /// One tile, whose column is a multiple of kGemmPanel. Scratch: kGemmCopy elements for a and,
   /// unless b is packed, kGemmDepth × the tile's columns in whole panels.
   void (*gemm_tile)(const GemmProblem<T>&, const GemmTile&, void* scratch) = nullptr;
-  /// The same for at most kGemmFewRows rows; c lies by rows, b by rows or columns. Scratch as for
-  /// one panel of columns, or rows × columns + kGemmSquare elements if that is more.
+  /// The same for few rows, at most kGemmRows; c lies by rows, b by rows or columns or packed.
+  /// Scratch: kGemmCopy elements for a, and kGemmDepth × kGemmPanel or, if that is more, rows ×
+  /// columns + kGemmSquare.
   void (*gemm_rows)(const GemmProblem<T>&, const GemmTile&, void* scratch) = nullptr;
   /// Packs columns [column, column + columns) of b, `column` a multiple of kGemmPanel.
   void (*gemm_pack_b)(const GemmProblem<T>&, std::int64_t column, std::int64_t columns,
