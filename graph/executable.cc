@@ -65,6 +65,18 @@ void check(std::string_view what, std::span<const TensorSpec> specs,
   }
 }
 
+void run_steps(const Executable::Plan& plan, Frame& frame, std::span<const Tensor> inputs,
+               std::span<const Tensor> outputs) {
+  for (std::size_t i = 0; i < inputs.size(); ++i) frame.set_input(i, inputs[i]);
+  for (std::size_t o = 0; o < outputs.size(); ++o) frame.set_output(o, outputs[o]);
+  std::size_t step = 0;
+  try {
+    for (; step < frame.steps(); ++step) frame.run(step);
+  } catch (const Error& error) {
+    throw error.at(plan.steps[step].location.text());
+  }
+}
+
 }  // namespace
 
 Executable::Executable(std::shared_ptr<const Plan> plan) : plan_(std::move(plan)) {}
@@ -93,30 +105,19 @@ std::vector<Tensor> Executable::operator()(std::span<const Tensor> inputs) const
 void Executable::run(std::span<const Tensor> inputs, std::span<const Tensor> outputs) const {
   check("input", plan_->inputs, inputs);
   check("output", plan_->outputs, outputs);
-  // Memory that the steps cannot write in order, or that an input or another output shares, is
-  // filled at the end.
-  for (std::size_t o = 0; o < outputs.size(); ++o) {
-    const Tensor& out = outputs[o];
+  bool in_order = true;
+  for (const Tensor& out : outputs) {
     out.mutable_raw();  // refuses read-only memory
-    const auto shares = [&](const Tensor& t) { return out.overlaps(t); };
-    if (out.is_contiguous() && std::ranges::none_of(inputs, shares) &&
-        std::ranges::none_of(outputs.first(o), shares)) {
-      continue;
-    }
-    const std::vector<Tensor> fresh = (*this)(inputs);
-    for (std::size_t i = 0; i < outputs.size(); ++i) outputs[i].copy_from(fresh[i]);
-    return;
+    in_order = in_order && out.is_contiguous();
   }
-  const Lease lease(*plan_);
-  Frame& frame = *lease;
-  for (std::size_t i = 0; i < inputs.size(); ++i) frame.set_input(i, inputs[i]);
-  for (std::size_t o = 0; o < outputs.size(); ++o) frame.set_output(o, outputs[o]);
-  std::size_t step = 0;
-  try {
-    for (; step < frame.steps(); ++step) frame.run(step);
-  } catch (const Error& error) {
-    throw error.at(plan_->steps[step].location.text());
+  if (in_order) {
+    const Lease lease(*plan_);
+    if (!(*lease).share(inputs, outputs)) return run_steps(*plan_, *lease, inputs, outputs);
   }
+  // What the steps cannot write in order, or what an input or another output shares, is filled at
+  // the end.
+  const std::vector<Tensor> fresh = (*this)(inputs);
+  for (std::size_t i = 0; i < outputs.size(); ++i) outputs[i].copy_from(fresh[i]);
 }
 
 namespace {

@@ -1,5 +1,7 @@
 #include "fovea/graph/frame.h"
 
+#include <algorithm>
+
 #include "fovea/graph/packed.h"
 #include "fovea/ops/matmul.h"
 #include "fovea/ops/matmul_call.h"
@@ -152,6 +154,26 @@ void Frame::set_input(std::size_t i, const Tensor& tensor) {
   if (!copy) copy = Tensor::empty(tensor.dtype(), tensor.shape());
   copy.copy_from(tensor);
   move(of_input_[i], copy.raw());
+}
+
+// Few are compared pair by pair.
+bool Frame::share(std::span<const Tensor> inputs, std::span<const Tensor> outputs) {
+  constexpr std::size_t kFewPairs = 64;
+  if (outputs.size() * (inputs.size() + outputs.size()) > kFewPairs) {
+    ranges_.clear();
+    for (const Tensor& x : inputs) ranges_.push_back(detail::memory_range(x));
+    for (const Tensor& x : outputs) {
+      ranges_.push_back(detail::memory_range(x));
+      ranges_.back().written = true;
+    }
+    return detail::written_ranges_meet(ranges_);
+  }
+  for (std::size_t o = 0; o < outputs.size(); ++o) {
+    const auto meets = [&](const Tensor& t) { return outputs[o].overlaps(t); };
+    if (std::ranges::any_of(inputs, meets) || std::ranges::any_of(outputs.first(o), meets))
+      return true;
+  }
+  return false;
 }
 
 void Frame::set_output(std::size_t o, const Tensor& tensor) { move(of_output_[o], tensor.raw()); }

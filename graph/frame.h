@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <span>
 #include <utility>
 #include <vector>
 
 #include "fovea/graph/plan.h"
 #include "fovea/ops/op.h"
 #include "fovea/ops/tiles.h"
+#include "fovea/tensor/memory_range.h"
 
 namespace fovea::plan {
 
@@ -21,6 +23,8 @@ class Frame {
   Frame& operator=(const Frame&) = delete;
 
   std::size_t steps() const { return records_.size(); }
+  /// Whether an output shares memory with an input or with another output.
+  bool share(std::span<const Tensor> inputs, std::span<const Tensor> outputs);
   void set_input(std::size_t i, const Tensor& tensor);
   void set_output(std::size_t o, const Tensor& tensor);
 
@@ -67,6 +71,7 @@ class Frame {
   std::deque<std::pair<Tensor, Tensor>> copies_;  // a deque, so that they stay where they are
   std::vector<std::vector<Follower>> of_input_, of_output_;
   std::vector<Tensor> row_major_;  // copies of inputs that are not
+  std::vector<detail::MemoryRange> ranges_;
 };
 
 }  // namespace fovea::plan

@@ -8,6 +8,7 @@
 
 #include "fovea/tensor/convert.h"
 #include "fovea/tensor/format.h"
+#include "fovea/tensor/memory_range.h"
 #include "fovea/tensor/strided.h"
 
 namespace fovea {
@@ -176,21 +177,8 @@ bool Tensor::is_contiguous() const {
 }
 
 bool Tensor::overlaps(const Tensor& other) const {
-  if (!defined_ || !other.defined_ || numel() == 0 || other.numel() == 0) return false;
-  const auto range = [](const Tensor& t) {
-    std::int64_t low = 0, high = 0;
-    for (std::int64_t axis = 0; axis < t.rank(); ++axis) {
-      const std::int64_t reach =
-          (t.shape()[axis] - 1) * t.strides()[static_cast<std::size_t>(axis)];
-      (reach < 0 ? low : high) += reach;
-    }
-    const auto size = static_cast<std::int64_t>(size_of(t.dtype_));
-    const auto base = reinterpret_cast<std::intptr_t>(t.data_);
-    return std::pair(base + low * size, base + (high + 1) * size);
-  };
-  const auto [low, high] = range(*this);
-  const auto [other_low, other_high] = range(other);
-  return low < other_high && other_low < high;
+  const detail::MemoryRange x = detail::memory_range(*this), y = detail::memory_range(other);
+  return x.begin < y.end && y.begin < x.end;
 }
 
 template <Element T>

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <new>
+#include <string>
 #include <thread>
 
 #include "fovea/graph/gradients.h"
@@ -110,6 +111,35 @@ TEST_CASE("inputs may be strided, outputs may be strided or share an input's mem
   const std::vector<Tensor> into{shared, Tensor::zeros(f64, {4, 6})};
   run.run(std::vector{shared, y}, into);
   check_equal(into, want);
+}
+
+TEST_CASE("of many inputs and outputs, any two may share memory") {
+  constexpr std::size_t kCount = 12;
+  std::vector<Expr> a, y;
+  for (std::size_t i = 0; i < kCount; ++i) a.push_back(input("a" + std::to_string(i), f64, {5}));
+  for (std::size_t i = 0; i < kCount; ++i) y.push_back(exp(a[i]) + a[(i + 1) % kCount]);
+  const Executable run = compile(a, y);
+  const auto rows = [](const Tensor& memory, std::int64_t step) {
+    std::vector<Tensor> list;
+    for (std::int64_t i = 0; i < static_cast<std::int64_t>(kCount); ++i)
+      list.push_back(memory.slice(0, i * step, i * step + 5));
+    return list;
+  };
+  const Tensor values = normal({60}, 9);
+  const std::vector<Tensor> want = run(rows(values, 5));
+  const std::vector<Tensor> apart = rows(Tensor::zeros(f64, {60}), 5);
+  run.run(rows(values, 5), apart);
+  check_equal(apart, want);
+  const std::vector<Tensor> shared = rows(values.copy(), 5);
+  run.run(shared, shared);
+  check_equal(shared, want);
+  const Tensor overlapping = Tensor::zeros(f64, {60});  // the later of two outputs stands there
+  run.run(rows(values, 5), rows(overlapping, 4));
+  for (std::int64_t i = 0; i < static_cast<std::int64_t>(kCount); ++i) {
+    const std::int64_t own = i + 1 < static_cast<std::int64_t>(kCount) ? 4 : 5;
+    check_equal({overlapping.slice(0, i * 4, i * 4 + own)},
+                {want[static_cast<std::size_t>(i)].slice(0, 0, own)});
+  }
 }
 
 TEST_CASE("a chain reuses memory, and knows its peak before it runs") {
