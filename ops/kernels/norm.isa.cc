@@ -26,10 +26,11 @@ FOVEA_INLINE Moments<T> moments_of(const T* x, std::int64_t n, double eps, bool 
   const auto count = static_cast<double>(n);
   T shift = 0;
   if (centred) {
-    const double sum =
-        row_sum<T>(n, [&](std::int64_t i, std::int64_t some, const Vec<T>& sum)
-                          FOVEA_INLINE_LAMBDA { return sum + load_some(x + i, some, T(0)); });
-    shift = static_cast<T>(sum / count);
+    double sum[1] = {};
+    add_sums<T>(n, sum, [&](std::int64_t i, std::int64_t some, auto& sums) FOVEA_INLINE_LAMBDA {
+      sums[0] = sums[0] + load_some(x + i, some, T(0));
+    });
+    shift = static_cast<T>(sum[0] / count);
   }
   double totals[2] = {};
   add_sums<T>(n, totals, [&](std::int64_t i, std::int64_t some, auto& sums) FOVEA_INLINE_LAMBDA {

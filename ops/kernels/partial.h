@@ -128,15 +128,31 @@ FOVEA_INLINE double row_sum(std::int64_t n, const F& f) {
 }
 
 // Adds to totals[k] the sums over [0, n) that f(i, count, sums) adds a vector at a time: lanes of a
-// block in T, blocks in f64.
+// block in T, in a few chains, so that no addition waits for the one before; blocks in f64.
 template <class T, int kSums, class F>
 FOVEA_INLINE void add_sums(std::int64_t n, double (&totals)[kSums], const F& f) {
+  constexpr int kChains = 4 / kSums;
+  constexpr std::int64_t kStep = kChains * kLanes<T>;
   for (std::int64_t begin = 0; begin < n; begin += kSumBlock) {
-    Vec<T> sums[kSums];
-    for (Vec<T>& sum : sums) sum = broadcast(T(0));
+    Vec<T> sums[kChains][kSums];
+    for (auto& chain : sums) {
+      for (Vec<T>& sum : chain) sum = broadcast(T(0));
+    }
     const std::int64_t end = begin + kSumBlock < n ? begin + kSumBlock : n;
-    by_vectors<T>(begin, end, [&](std::int64_t i, std::int64_t count) { f(i, count, sums); });
-    for (int k = 0; k < kSums; ++k) totals[k] += static_cast<double>(sum_lanes(sums[k]));
+    std::int64_t first = begin;
+    for (; first + kStep <= end; first += kStep) {
+#pragma GCC unroll 4
+      for (int c = 0; c < kChains; ++c) f(first + c * kLanes<T>, std::int64_t{kLanes<T>}, sums[c]);
+    }
+    by_vectors<T>(first, end, [&](std::int64_t i, std::int64_t count) FOVEA_INLINE_LAMBDA {
+      f(i, count, sums[0]);
+    });
+    for (int k = 0; k < kSums; ++k) {
+      Vec<T> sum = sums[0][k];
+#pragma GCC unroll 4
+      for (int c = 1; c < kChains; ++c) sum = sum + sums[c][k];
+      totals[k] += static_cast<double>(sum_lanes(sum));
+    }
   }
 }
 
