@@ -71,6 +71,8 @@ void add_row_cases(std::vector<Case>& cases, Size size) {
       {"softmax", softmax_last, 4096 / scale, 4096 / scale},
       {"softmax", softmax_last, 64, 1024, f64},
       {"softmax_columns", [](const Expr& x) { return softmax(x, {.axis = 0}); }, 1024, 64},
+      {"softmax_columns", [](const Expr& x) { return softmax(x, {.axis = 0}); }, 4096 / scale,
+       4096 / scale},
       {"softmax_gradient",
        [](const Expr& x) {
          return gradients(std::vector{softmax(x)}, std::vector{x}, std::vector{x})[0];
@@ -90,7 +92,8 @@ void add_row_cases(std::vector<Case>& cases, Size size) {
       {"layer_norm", [](const Expr& x) { return layer_norm(x); }, 64, 1024},
       {"rope", [](const Expr& x) { return rope(x); }, 512, 128},
       {"exp", [](const Expr& x) { return exp(x); }, 64, 1024, f64},
-      {"tanh", [](const Expr& x) { return tanh(x); }, 64, 1024, f64}};
+      {"tanh", [](const Expr& x) { return tanh(x); }, 64, 1024, f64},
+      {"erf", [](const Expr& x) { return erf(x); }, 64, 1024, f64}};
   for (const RowCase& row : rows) cases.push_back(row_case(row));
   for (const std::int64_t count : {64L, 8192 / scale}) {
     Case chain =

@@ -27,10 +27,25 @@ inline std::int64_t lines_at_once(std::int64_t lines, std::int64_t length) {
                                   std::max<std::int64_t>(1, lines));
 }
 
+/// Columns of a task, where they are long.
+inline constexpr std::int64_t kColumnsAtOnce = 64;
+
+/// Whether columns of x, if it is row-major, are copied before several passes over them: the
+/// columns of a task would push each other out of the cache, and a copy of them does not.
+inline bool brings_near(const TensorSpec& x, AxisMask along) {
+  constexpr std::int64_t kLeast = 1024, kMost = 16384, kWide = 4 * kColumnsAtOnce;
+  const RowView view(x.shape, contiguous_strides(x.shape), along);
+  return view.columns() && view.step() >= kWide && view.length() >= kLeast &&
+         view.length() <= kMost;
+}
+
 /// Bytes of scratch for `operands` tensors that may have to be copied, x and dy.
 inline std::size_t line_workspace(const TensorSpec& x, AxisMask along, int operands) {
   const RowView view(x.shape, contiguous_strides(x.shape), along);
-  const std::int64_t copy = lines_at_once(view.rows(), view.length()) * view.length();
+  const std::int64_t lines =
+      brings_near(x, along) ? std::max(kColumnsAtOnce, lines_at_once(view.rows(), view.length()))
+                            : lines_at_once(view.rows(), view.length());
+  const std::int64_t copy = lines * view.length();
   return static_cast<std::size_t>(num_threads() * operands * copy) * size_of(x.dtype);
 }
 
@@ -43,21 +58,26 @@ class LineLoop {
         x_(t.x.shape(), t.x.strides(), along),
         dy_(t.dy == nullptr ? x_ : RowView(t.dy->shape(), t.dy->strides(), along)),
         reduces_(t.y.numel() != t.x.numel() || x_.length() == 1),
-        y_(reduces_ ? x_ : RowView(t.y.shape(), t.y.strides(), along)) {}
+        y_(reduces_ ? x_ : RowView(t.y.shape(), t.y.strides(), along)),
+        near_(brings_near({t.x.dtype(), t.x.shape()}, along)) {}
 
   void run(Context& context, const kernels::LinesLoops<T>& loops) const {
-    constexpr std::int64_t kElements = 16384, kColumns = 64;  // of a task
+    constexpr std::int64_t kElements = 16384;  // of a task
     const std::int64_t lines = x_.rows(), in_task = kElements / x_.length();
     if (x_.columns() && dy_.columns() && (reduces_ || y_.columns())) {
-      return each_task(lines, std::max(kColumns, in_task),
-                       [&](std::int64_t begin, std::int64_t end, int) {
-                         each_run(begin, end, kernels::kMostColumns, loops.columns);
+      const std::int64_t near = near_ ? kColumnsAtOnce * x_.length() : 0;
+      auto* copies = reinterpret_cast<T*>(
+          context.scratch(static_cast<std::size_t>(num_threads() * near) * sizeof(T)));
+      return each_task(lines, std::max(kColumnsAtOnce, in_task),
+                       [&](std::int64_t begin, std::int64_t end, int slot) {
+                         each_run(begin, end, kernels::kMostColumns, loops.columns,
+                                  near_ ? copies + slot * near : nullptr);
                        });
     }
     if (x_.dense() && dy_.dense() && (reduces_ || y_.dense())) {
       return each_task(lines, std::max<std::int64_t>(1, in_task),
                        [&](std::int64_t begin, std::int64_t end, int) {
-                         each_run(begin, end, end - begin, loops.rows);
+                         each_run(begin, end, end - begin, loops.rows, nullptr);
                        });
     }
     const std::int64_t copied = lines_at_once(lines, x_.length()), elements = copied * x_.length();
@@ -79,7 +99,7 @@ class LineLoop {
 
   // The lines in runs that are evenly spaced in all tensors, `most` at a time.
   void each_run(std::int64_t begin, std::int64_t end, std::int64_t most,
-                kernels::LinesFunction<T> function) const {
+                kernels::LinesFunction<T> function, T* near) const {
     while (begin < end) {
       std::int64_t count = std::min({end - begin, most, x_.run(begin), dy_.run(begin)});
       if (!reduces_) count = std::min(count, y_.run(begin));
@@ -90,7 +110,7 @@ class LineLoop {
       const Tensor& dy = tensors_.dy == nullptr ? tensors_.x : *tensors_.dy;
       function({count, x_.length(), lines(tensors_.x.template data<T>(), x_),
                 reduces_ ? kernels::Lines<T>{y + begin, 1, 1} : lines(y, y_),
-                lines(dy.template data<T>(), dy_)});
+                lines(dy.template data<T>(), dy_), near});
       begin += count;
     }
   }
@@ -113,6 +133,7 @@ class LineLoop {
   RowView x_, dy_;
   bool reduces_;  // a line of y is one element
   RowView y_;
+  bool near_;
 };
 
 /// Runs the loops that select(kernels::Loops<T>) names, along the axes in `along`. x has elements.

@@ -75,17 +75,34 @@ FOVEA_INLINE void each_vector(const LinesProblem<T>& p, const F& f) {
   }
 }
 
+// The problem on a copy of x, where there is room for one; y is the copy, too.
+template <class T>
+FOVEA_INLINE LinesProblem<T> brought_near(const LinesProblem<T>& p) {
+  if (p.near == nullptr) return p;
+  constexpr std::int64_t kAhead = 16;
+  LinesProblem<T> near = p;
+  near.x = {p.near, 1, p.lines};
+  near.y = {p.near, 1, p.lines};
+  each_vector(p, [&](std::int64_t i, std::int64_t c, std::int64_t n) {
+    const T* x = p.x.data + i * p.x.step + c;
+    __builtin_prefetch(x + kAhead * p.x.step, 0, 2);
+    store_some(p.near + i * p.lines + c, load_some(x, n, T(0)), n);
+  });
+  return near;
+}
+
 template <class T>
 [[gnu::flatten]] void softmax(const LinesProblem<T>& p) {
   T shift[kMostColumns], factor[kMostColumns];
   double totals[kMostColumns];
-  max_of_columns(p, shift);
+  const LinesProblem<T> near = brought_near(p);
+  max_of_columns(near, shift);
   for (std::int64_t c = 0; c < p.lines; ++c) shift[c] = shift_of(shift[c]);
-  column_exponentials<true>(p, shift, totals);
+  column_exponentials<true>(near, shift, totals);
   for (std::int64_t c = 0; c < p.lines; ++c) factor[c] = inverse_of_sum<T>(totals[c]);
   each_vector(p, [&](std::int64_t i, std::int64_t c, std::int64_t n) {
-    T* y = p.y.data + i * p.y.step + c;
-    store_some(y, load_some(y, n, T(0)) * load(factor + c), n);
+    const Vec<T> e = load_some(near.y.data + i * near.y.step + c, n, T(0));
+    store_some(p.y.data + i * p.y.step + c, e * load(factor + c), n);
   });
 }
 
@@ -93,12 +110,13 @@ template <class T>
 [[gnu::flatten]] void log_softmax(const LinesProblem<T>& p) {
   T shift[kMostColumns], log_sum[kMostColumns];
   double totals[kMostColumns];
-  max_of_columns(p, shift);
+  const LinesProblem<T> near = brought_near(p);
+  max_of_columns(near, shift);
   for (std::int64_t c = 0; c < p.lines; ++c) shift[c] = shift_of(shift[c]);
-  column_exponentials<false>(p, shift, totals);
+  column_exponentials<false>(near, shift, totals);
   for (std::int64_t c = 0; c < p.lines; ++c) log_sum[c] = log_of_sum_or_0<T>(totals[c]);
   each_vector(p, [&](std::int64_t i, std::int64_t c, std::int64_t n) {
-    const Vec<T> x = load_some(p.x.data + i * p.x.step + c, n, T(0));
+    const Vec<T> x = load_some(near.x.data + i * near.x.step + c, n, T(0));
     store_some(p.y.data + i * p.y.step + c, (x - load(shift + c)) - load(log_sum + c), n);
   });
 }
@@ -107,11 +125,12 @@ template <class T>
 [[gnu::flatten]] void logsumexp(const LinesProblem<T>& p) {
   T most[kMostColumns], shift[kMostColumns];
   double totals[kMostColumns];
-  max_of_columns(p, most);
+  const LinesProblem<T> near = brought_near(p);
+  max_of_columns(near, most);
   for (std::int64_t c = 0; c < p.lines; ++c) shift[c] = shift_of(most[c]);
-  column_exponentials<false>(p, shift, totals);
+  column_exponentials<false>(near, shift, totals);
   for (std::int64_t c = 0; c < p.lines; ++c) {
-    *p.y.line(c) = logsumexp_of(most[c], totals[c], p.x.line(c), p.length, p.x.step);
+    *p.y.line(c) = logsumexp_of(most[c], totals[c], near.x.line(c), p.length, near.x.step);
   }
 }
 

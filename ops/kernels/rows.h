@@ -24,6 +24,9 @@ struct LinesProblem {
   Lines<const T> x;
   Lines<T> y;
   Lines<const T> dy = {};  ///< for gradients, where x is the result of forward
+  /// Null, or lines × length elements: where columns are so long that they would push themselves
+  /// out of the cache between one pass and the next, x is brought here first.
+  T* near = nullptr;
 };
 
 inline constexpr std::int64_t kMostColumns = 256;
