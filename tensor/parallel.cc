@@ -119,6 +119,9 @@ class Pool {
   bool run(std::int64_t count, const void* body, detail::LoopBody call, int threads,
            void (*check)());
 
+  /// Whether each thread has a CPU, so that one that waits may look for a while.
+  bool spins() const { return spins_; }
+
   /// At the end of the process: loops of other threads and of later destructors run serially.
   void close() {
     if (forked_child || inside_loop) return;  // (exit was called inside a loop)
@@ -306,6 +309,14 @@ InterruptScope::InterruptScope(void (*check)()) : outer_(interrupt_check) {
 }
 
 InterruptScope::~InterruptScope() { interrupt_check = outer_; }
+
+void Progress::reach(std::uint32_t steps) { steps_.store(steps, std::memory_order_release); }
+
+void Progress::wait_for(std::uint32_t steps) const {
+  wait_until(
+      steps_, pool().spins(), [=](std::uint32_t reached) { return reached >= steps; },
+      [](std::uint32_t) { std::this_thread::yield(); });
+}
 
 void detail::parallel_for(std::int64_t count, const void* body, LoopBody call) {
   if (inside_loop) {

@@ -1,6 +1,7 @@
 // Parallel loops. Everything about threads stands behind this header.
 #pragma once
 
+#include <atomic>
 #include <concepts>
 #include <cstdint>
 #include <memory>
@@ -63,5 +64,18 @@ void parallel_for(std::int64_t count, const Body& body) {
                          }
                        });
 }
+
+/// How far one task of a loop has come, for the task that follows it step by step. Tasks that
+/// follow others begin in order: with a task, those before it have begun too, so that one of them
+/// always can go on.
+class Progress {
+ public:
+  /// What this thread wrote so far is seen by those who wait for `steps` or fewer.
+  void reach(std::uint32_t steps);
+  void wait_for(std::uint32_t steps) const;
+
+ private:
+  std::atomic<std::uint32_t> steps_ = 0;
+};
 
 }  // namespace fovea

@@ -1,6 +1,8 @@
 #include "fovea/ops/kernels/attention.h"
 
 #include <algorithm>
+#include <atomic>
+#include <memory>
 
 #include "fovea/ops/kernels/kernels.h"
 #include "fovea/ops/kernels/tasks.h"
@@ -129,63 +131,44 @@ void attention_probs(const AttentionProblem<T>& problem, const HeadView<const T>
 
 namespace {
 
-// Parts that the keys are split into, by shape alone: enough tasks for a few threads, of at least
-// 256 keys each.
+// Heads are shared among threads where there are few. (They add to the same rows one after the
+// other: every sum has its order whether they share or not.)
 template <class T>
-std::int64_t key_splits(const AttentionProblem<T>& p) {
-  const std::int64_t heads = std::max<std::int64_t>(1, p.batch * p.kv_heads);
-  return std::clamp<std::int64_t>(p.keys / 256, 1, std::min<std::int64_t>(4, (7 + heads) / heads));
+std::int64_t shared_tasks(const AttentionProblem<T>& p, int slots) {
+  constexpr std::int64_t kHeadsPerSlot = 4;
+  const std::int64_t heads = p.batch * p.kv_heads;
+  if (slots == 1 || heads >= kHeadsPerSlot * slots) return 0;
+  return heads * BackwardGroups<T>(p).count;
 }
 
+// The progress of tasks stands before the slots' scratch.
 template <class T>
-std::int64_t dq_elements(const AttentionProblem<T>& p) {
-  return p.batch * p.heads * p.queries * p.dim;
-}
-
-// The parts of dq stand before the slots' scratch.
-template <class T>
-std::size_t dq_parts_bytes(const AttentionProblem<T>& p) {
-  const std::int64_t splits = key_splits(p);
-  const auto bytes = static_cast<std::size_t>(splits > 1 ? splits * dq_elements(p) : 0) * sizeof(T);
+std::size_t progress_bytes(const AttentionProblem<T>& p, int slots) {
+  const auto bytes = static_cast<std::size_t>(shared_tasks(p, slots)) * sizeof(Progress);
   return (bytes + 63) / 64 * 64;
 }
 
 template <class T>
-void merge_dq(const AttentionProblem<T>& p, const HeadView<T>& dq, const T* parts) {
-  const std::int64_t splits = key_splits(p), elements = dq_elements(p);
-  parallel_for(p.batch * p.heads * ((p.queries + 63) / 64), [&](std::int64_t task) {
-    const std::int64_t blocks = (p.queries + 63) / 64, head = task / blocks;
-    const std::int64_t first = task % blocks * 64, last = std::min(p.queries, first + 64);
-    for (std::int64_t i = first; i < last; ++i) {
-      const T* from = parts + (head * p.queries + i) * p.dim;
-      T* to = dq.data + head / p.heads * dq.batch + head % p.heads * dq.head + i * dq.row;
-      for (std::int64_t d = 0; d < p.dim; ++d) {
-        double sum = 0;
-        for (std::int64_t s = 0; s < splits; ++s)
-          sum += static_cast<double>(from[s * elements + d]);
-        to[d] = static_cast<T>(sum * p.scale);
-      }
-    }
-  });
-}
-
-template <class T>
-void run_backward(const AttentionProblem<T>& p, const AttentionGradient<T>& g, T* dq_parts,
+void run_backward(const AttentionProblem<T>& p, const AttentionGradient<T>& g, Progress* progress,
                   void* scratch, int slots) {
   const Loops<T>& loop = loops<T>(kernels());
-  const std::int64_t splits = key_splits(p);
-  const std::int64_t blocks = (p.keys + kAttentionBackwardKeys - 1) / kAttentionBackwardKeys;
-  for_each_task(p.batch * p.kv_heads * splits, scratch, loop.attention_backward_scratch(p), slots,
-                [&](std::int64_t task, void* memory) {
-                  const std::int64_t split = task % splits, head = task / splits;
-                  const BackwardTask<T> range{
-                      head / p.kv_heads, head % p.kv_heads,
-                      blocks * split / splits * kAttentionBackwardKeys,
-                      std::min(p.keys, blocks * (split + 1) / splits * kAttentionBackwardKeys),
-                      splits > 1 ? dq_parts + split * dq_elements(p) : nullptr};
-                  loop.attention_backward(p, g, range, memory);
-                });
-  if (splits > 1 && g.dq.data) merge_dq(p, g.dq, dq_parts);
+  const std::int64_t tasks = shared_tasks(p, slots), groups = BackwardGroups<T>(p).count;
+  const std::size_t slot_bytes = loop.attention_backward_scratch(p);
+  if (tasks == 0) {
+    return for_each_task(
+        p.batch * p.kv_heads, scratch, slot_bytes, slots, [&](std::int64_t head, void* memory) {
+          loop.attention_backward(p, g, {head / p.kv_heads, head % p.kv_heads, 0, groups}, memory);
+        });
+  }
+  std::uninitialized_default_construct_n(progress, tasks);
+  std::atomic<std::int64_t> next = 0;  // tasks begin in order
+  for_each_task(tasks, scratch, slot_bytes, slots, [&](std::int64_t, void* memory) {
+    const std::int64_t task = next++, head = task / groups, group = task % groups;
+    loop.attention_backward(p, g,
+                            {head / p.kv_heads, head % p.kv_heads, group, group + 1,
+                             group > 0 ? progress + task - 1 : nullptr, progress + task},
+                            memory);
+  });
 }
 
 // An axis cut into tasks: `step` apart where the bias has it, one for all where it is broadcast.
@@ -230,15 +213,15 @@ std::size_t attention_backward_scratch(const AttentionProblem<T>& problem, int s
   const Loops<T>& loop = loops<T>(kernels());
   const std::size_t slot =
       std::max(loop.attention_backward_scratch(problem), loop.attention_bias_scratch(problem));
-  return dq_parts_bytes(problem) + slot * static_cast<std::size_t>(slots);
+  return progress_bytes(problem, slots) + slot * static_cast<std::size_t>(slots);
 }
 
 template <class T>
 void attention_backward(const AttentionProblem<T>& problem, const AttentionGradient<T>& gradient,
                         void* scratch, int slots) {
-  void* slots_scratch = static_cast<std::byte*>(scratch) + dq_parts_bytes(problem);
+  void* slots_scratch = static_cast<std::byte*>(scratch) + progress_bytes(problem, slots);
   if (gradient.dq.data || gradient.dk.data || gradient.dv.data) {
-    run_backward(problem, gradient, static_cast<T*>(scratch), slots_scratch, slots);
+    run_backward(problem, gradient, static_cast<Progress*>(scratch), slots_scratch, slots);
   }
   if (gradient.dbias.data) run_bias(problem, gradient, slots_scratch, slots);
 }

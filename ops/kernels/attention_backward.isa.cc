@@ -4,7 +4,7 @@
 namespace fovea::kernels::FOVEA_ISA_NAMESPACE {
 namespace {
 
-constexpr std::int64_t kPanels = 4;  // that share the packed rows and the tiles of P and dS
+constexpr std::int64_t kPanels = kAttentionBackwardPanels;
 
 template <class T>
 struct BackwardScratch {
@@ -14,7 +14,6 @@ struct BackwardScratch {
   T *q_rows, *dy_rows;  // [width][stride]
   T *lse, *delta;       // [width]
   T *p, *ds, *tanh;     // [keys][width]
-  T* sum;               // [keys][stride], of one block
   T *k, *v;             // copies of a block with finite values only
   std::size_t bytes;
 
@@ -34,7 +33,6 @@ struct BackwardScratch {
     p = carver.take<T>(kBackwardKeys * width);
     ds = carver.take<T>(kBackwardKeys * width);
     tanh = carver.take<T>(kBackwardKeys * width);
-    sum = carver.take<T>(kBackwardKeys * larger(q_stride, dy_stride));
     k = carver.take<T>(kBackwardKeys * problem.dim);
     v = carver.take<T>(kBackwardKeys * problem.value_dim);
     bytes = carver.used();
@@ -47,30 +45,73 @@ struct BackwardScratch {
   }
 };
 
-// The gradients that pass through keys [begin, end) of one KV head: dk and dv of those keys, and
-// their part of dq. With kCareful, values that are not finite are taken out of the products; see
-// pack_panel for how they come back.
+// Adds a tile of sums to rows of `columns` elements, which need not be whole vectors.
+template <class T>
+struct AddRows {
+  StoreRows<T> rows;
+  std::int64_t columns;
+
+  template <int kRows, int kVectors>
+  FOVEA_INLINE void prefetch(std::int64_t v) const {
+    rows.template prefetch<kRows, kVectors>(v);
+  }
+  FOVEA_INLINE void skip(std::int64_t count) { rows.skip(count); }
+  template <int kRows, int kVectors>
+  FOVEA_INLINE void put(std::int64_t v, const Vec<T> (&sum)[kRows][kVectors]) const {
+    if ((v + kVectors) * kLanes<T> <= columns) return rows.put(v, sum);
+    T* row = rows.c.data + v * kLanes<T>;
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r, row = next_row(row, rows.c.stride)) {
+#pragma GCC unroll 4
+      for (int x = 0; x < kVectors; ++x) {
+        T* out = row + x * kLanes<T>;
+        const std::int64_t count = columns - (v + x) * kLanes<T>;
+        store_some(out, load_some(out, count) + sum[r][x], count);
+      }
+    }
+  }
+};
+
+// The gradients that pass through one group of queries at a time of one KV head: their dq, and what
+// they add to dk and dv. With kCareful, values that are not finite are taken out of the products;
+// see pack_panel for how they come back.
 template <class T, bool kCareful>
-class BackwardRange {
+class BackwardGroup {
  public:
-  BackwardRange(const AttentionProblem<T>& p, const AttentionGradient<T>& g,
-                const BackwardTask<T>& task, const BackwardScratch<T>& scratch)
-      : p_(p), g_(g), task_(task), scratch_(scratch) {
+  // `task` says which KV head, and whom to follow.
+  BackwardGroup(const AttentionProblem<T>& p, const AttentionGradient<T>& g,
+                const BackwardTask& task, const BackwardScratch<T>& scratch)
+      : p_(p),
+        g_(g),
+        task_(task),
+        scratch_(scratch),
+        blocks_((p.keys + kBackwardKeys - 1) / kBackwardKeys) {
     if (g.dk.data) dk_ = g.dk.data + task.batch * g.dk.batch + task.kv_head * g.dk.head;
     if (g.dv.data) dv_ = g.dv.data + task.batch * g.dv.batch + task.kv_head * g.dv.head;
   }
 
-  // False if a gradient is not finite, so that the careful way is needed.
-  bool run() {
-    for (std::int64_t j = task_.begin; j < task_.end; ++j) {
+  void clear_keys() {
+    for (std::int64_t j = 0; j < p_.keys; ++j) {
       if (dk_) fill_zero(dk_ + j * g_.dk.row, p_.dim);
       if (dv_) fill_zero(dv_ + j * g_.dv.row, p_.value_dim);
     }
-    const std::int64_t group = p_.heads / p_.kv_heads;
-    for (std::int64_t h = task_.kv_head * group; h < (task_.kv_head + 1) * group; ++h) {
-      for (std::int64_t i = 0; i < p_.queries; i += scratch_.width) queries(h, i);
-    }
-    for (std::int64_t j = task_.begin; j < task_.end; ++j) {
+  }
+
+  // False if dq is not finite, so that it is needed the careful way.
+  bool run(std::int64_t group) {
+    const std::int64_t per_head = BackwardGroups<T>(p_).per_head;
+    store(check_, broadcast(T(0)));
+    queries(task_.kv_head * (p_.heads / p_.kv_heads) + group / per_head,
+            group % per_head * (kPanels * kPanel<T>));
+    follow(0);
+    reach(0);
+    return sum_lanes(load(check_)) == T(0);
+  }
+
+  // False if dk or dv are not finite, so that they are needed the careful way.
+  bool keys_are_finite() {
+    store(check_, broadcast(T(0)));
+    for (std::int64_t j = 0; j < p_.keys; ++j) {
       if (dk_) check(dk_ + j * g_.dk.row, p_.dim);
       if (dv_) check(dv_ + j * g_.dv.row, p_.value_dim);
     }
@@ -83,29 +124,35 @@ class BackwardRange {
     Vec<T> sum = load(check_);
     std::int64_t d = 0;
     for (; d + kLanes<T> <= count; d += kLanes<T>) sum = fma(load(row + d), zero, sum);
+    if (d < count) sum = fma(load_some(row + d, count - d), zero, sum);
     store(check_, sum);
-    for (; d < count; ++d) check_[0] += row[d] * T(0);
   }
 
-  // A group of panels, over all blocks of keys.
+  // Waits until the groups before this one have added to `block`, which they reach from above.
+  void follow(std::int64_t block) const {
+    if (task_.before) task_.before->wait_for(static_cast<std::uint32_t>(blocks_ - block));
+  }
+  void reach(std::int64_t block) const {
+    if (task_.done) task_.done->reach(static_cast<std::uint32_t>(blocks_ - block));
+  }
+
+  // The blocks of keys from the last one on: where a group sees more than the one before, these
+  // come first, and nobody waits for the other.
   void queries(std::int64_t head, std::int64_t first) {
     const BackwardHead<T> operands(p_, g_, task_.batch, head);
     const ScoreStage<T> scores(p_, task_.batch, head);
     const std::int64_t count = smaller(scratch_.width, p_.queries - first);
     const std::int64_t panels = (count + kPanel<T> - 1) / kPanel<T>;
-    const KeyRange all = scores.visibility().of(first, count);
-    const KeyRange range{larger(all.begin, task_.begin), smaller(all.end, task_.end)};
+    const KeyRange range = scores.visibility().of(first, count);
     for (std::int64_t x = 0; x < panels; ++x) started_[x] = false;
     if (!range.empty()) {
       for (std::int64_t x = 0; x < panels; ++x) {
         pack_panel(p_, g_, operands, first + x * kPanel<T>,
                    smaller(kPanel<T>, count - x * kPanel<T>), kCareful, scratch_.panel(p_, x));
       }
-      const std::int64_t start = range.begin - range.begin % kBackwardKeys;
-      for (std::int64_t j = start; j < range.end; j += kBackwardKeys) {
-        block(operands, scores, first, count, larger(j, range.begin),
-              smaller(j + kBackwardKeys, range.end));
-      }
+      for (std::int64_t b = (range.end - 1) / kBackwardKeys; b >= range.begin / kBackwardKeys; --b)
+        block(operands, scores, first, count, larger(b * kBackwardKeys, range.begin),
+              smaller((b + 1) * kBackwardKeys, range.end));
     }
     if (g_.dq.data) store_dq(head, first, count);
   }
@@ -141,6 +188,8 @@ class BackwardRange {
         clear(all);
       }
     }
+    const std::int64_t index = begin / kBackwardKeys;
+    follow(index);
     for (std::int64_t j = begin; j < end; j += kPanel<T>) {
       const std::int64_t last = smaller(end, j + kPanel<T>);
       std::int64_t from = 0, to = 0;  // the panels that see something of these keys
@@ -151,6 +200,7 @@ class BackwardRange {
       }
       if (to > 0) key_gradients(from * kPanel<T>, (to - from) * kPanel<T>, begin, j, last);
     }
+    reach(index);
   }
 
   // dV and dK of keys [j, last) of the block, from `depth` queries of the group.
@@ -203,27 +253,19 @@ class BackwardRange {
   // out[j] += Σ_i weights(j, i) · rows[i]
   void add_rows(RowMajor<T> weights, VectorRows<const T> rows, std::int64_t depth,
                 std::int64_t keys, std::int64_t dim, T* out, std::int64_t out_row) {
-    const std::int64_t vectors = rows.stride / kLanes<T>;
-    if (dim == rows.stride)
-      return multiply<T>(keys, vectors, depth, weights, rows, {out, out_row}, Store::add);
-    multiply<T>(keys, vectors, depth, weights, rows, {scratch_.sum, rows.stride}, Store::assign);
-    for (std::int64_t j = 0; j < keys; ++j) {
-      for (std::int64_t d = 0; d < dim; ++d)
-        out[j * out_row + d] += scratch_.sum[j * rows.stride + d];
-    }
+    multiply_into<T>(AddRows<T>{{{out, out_row}, Store::add}, dim}, keys, rows.stride / kLanes<T>,
+                     depth, weights, rows);
   }
 
-  // dq = scale · dQ, or this range's part of dQ where the keys are split.
+  // dq = scale · dQ
   void store_dq(std::int64_t head, std::int64_t first, std::int64_t count) {
-    T* to = task_.dq_part
-                ? task_.dq_part + ((task_.batch * p_.heads + head) * p_.queries + first) * p_.dim
-                : g_.dq.data + task_.batch * g_.dq.batch + head * g_.dq.head + first * g_.dq.row;
-    const std::int64_t row = task_.dq_part ? p_.dim : g_.dq.row;
+    const std::int64_t row = g_.dq.row;
+    T* to = g_.dq.data + task_.batch * g_.dq.batch + head * g_.dq.head + first * row;
     for (std::int64_t i = 0; i < count; i += kPanel<T>, to += kPanel<T> * row) {
       const std::int64_t x = i / kPanel<T>, queries = smaller(kPanel<T>, count - i);
       T* dq = scratch_.dq + i * p_.dim;
       if (started_[x]) {
-        if (!task_.dq_part) scale_all(dq, p_.dim * kPanel<T>, p_.scale);
+        scale_all(dq, p_.dim * kPanel<T>, p_.scale);
         check(dq, p_.dim * kPanel<T>);
         transpose(dq, kPanel<T>, p_.dim, queries, to, row);
       } else {
@@ -234,20 +276,32 @@ class BackwardRange {
 
   const AttentionProblem<T>& p_;
   const AttentionGradient<T>& g_;
-  const BackwardTask<T> task_;
+  const BackwardTask task_;
   const BackwardScratch<T> scratch_;
+  const std::int64_t blocks_;
   T *dk_ = nullptr, *dv_ = nullptr;
   bool started_[kPanels] = {};
   alignas(64) T check_[kLanes<T>] = {};
 };
 
 template <class T>
-void backward(const AttentionProblem<T>& p, const AttentionGradient<T>& g,
-              const BackwardTask<T>& task, void* memory) {
+void backward(const AttentionProblem<T>& p, const AttentionGradient<T>& g, const BackwardTask& task,
+              void* memory) {
   const BackwardScratch<T> scratch(p, memory);
-  if (!BackwardRange<T, false>(p, g, task, scratch).run()) {
-    BackwardRange<T, true>(p, g, task, scratch).run();
+  // What is not finite is computed once more, and then follows nobody.
+  const BackwardTask again{task.batch, task.kv_head, task.begin, task.end};
+  AttentionGradient<T> of_queries = g, of_keys = g;
+  of_queries.dk = of_queries.dv = {};
+  of_keys.dq = {};
+  BackwardGroup<T, false> fast(p, g, task, scratch);
+  if (task.begin == 0) fast.clear_keys();
+  for (std::int64_t i = task.begin; i < task.end; ++i) {
+    if (!fast.run(i)) BackwardGroup<T, true>(p, of_queries, again, scratch).run(i);
   }
+  if (task.end < BackwardGroups<T>(p).count || fast.keys_are_finite()) return;
+  BackwardGroup<T, true> careful(p, of_keys, again, scratch);
+  careful.clear_keys();
+  for (std::int64_t i = 0; i < task.end; ++i) careful.run(i);
 }
 
 template <class T>

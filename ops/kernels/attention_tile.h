@@ -4,6 +4,7 @@
 
 #include "fovea/ops/kernels/carver.h"
 #include "fovea/ops/kernels/multiply.h"
+#include "fovea/ops/kernels/partial.h"
 #include "fovea/ops/kernels/table.h"
 #include "fovea/ops/kernels/transpose.h"
 
@@ -153,14 +154,6 @@ void fill_zero(T* x, std::int64_t size) {
 template <class T>
 std::int64_t whole_vectors(std::int64_t n) {
   return (n + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
-}
-
-// The first n lanes from memory, 0 in the others.
-template <class T>
-FOVEA_INLINE Vec<T> load_some(const T* p, std::int64_t n) {
-  alignas(64) T lanes[kLanes<T>] = {};
-  for (std::int64_t i = 0; i < n; ++i) lanes[i] = p[i];
-  return load(lanes);
 }
 
 // `count` rows of whole vectors.

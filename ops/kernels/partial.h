@@ -69,7 +69,7 @@ FOVEA_INLINE void store_first(double* y, FirstLanes<double> m, Register<double> 
 
 // x[0 … n), and `rest` in the lanes beyond.
 template <class T>
-FOVEA_INLINE Vec<T> load_some(const T* x, std::int64_t n, T rest) {
+FOVEA_INLINE Vec<T> load_some(const T* x, std::int64_t n, T rest = T(0)) {
   if (n >= kLanes<T>) return load(x);
 #ifdef __AVX2__
   return each_register<Vec<T>>([&](int i) {

@@ -10,6 +10,7 @@
 #include "fovea/ops/kernels/gemm.h"
 #include "fovea/ops/kernels/norm.h"
 #include "fovea/ops/kernels/rows.h"
+#include "fovea/tensor/parallel.h"
 
 namespace fovea::kernels {
 
@@ -37,13 +38,27 @@ struct DecodeTask {
 /// Keys of a block in the backward pass, and of a cell of the bias's gradient.
 inline constexpr std::int64_t kAttentionBackwardKeys = 64, kAttentionBiasKeys = 512;
 
-/// Keys [begin, end) of one KV head, `begin` a multiple of kAttentionBackwardKeys. dq goes to
-/// `dq_part`, a contiguous and not yet scaled (batch, heads, queries, dim), where several tasks
-/// have a part in it.
-template <class T>
+/// Panels that are handled together in the backward pass.
+inline constexpr std::int64_t kAttentionBackwardPanels = 4;
+
+/// Groups [begin, end) of queries of one KV head: `per_head` groups of each query head that shares
+/// it, one head after the other. What they add to a block of dk and dv comes after what the groups
+/// before them add; with other tasks on the same KV head, `before` is the progress of the one with
+/// the group before, if there is one, and `done` this one's.
 struct BackwardTask {
   std::int64_t batch, kv_head, begin, end;
-  T* dq_part;
+  const Progress* before = nullptr;
+  Progress* done = nullptr;
+};
+template <class T>
+struct BackwardGroups {
+  std::int64_t per_head, count;
+
+  explicit BackwardGroups(const AttentionProblem<T>& p) {
+    constexpr std::int64_t kQueries = kAttentionBackwardPanels * kAttentionPanel<T>;
+    per_head = (p.queries + kQueries - 1) / kQueries;
+    count = p.kv_heads == 0 ? 0 : p.heads / p.kv_heads * per_head;
+  }
 };
 
 /// Scores of the panel of queries that begins at `first_query`, or with `lse` their probabilities
@@ -103,7 +118,7 @@ struct Loops {
   /// Gradients for q, k and v, and for the bias; bytes of scratch for one task.
   std::size_t (*attention_backward_scratch)(const AttentionProblem<T>&) = nullptr;
   void (*attention_backward)(const AttentionProblem<T>&, const AttentionGradient<T>&,
-                             const BackwardTask<T>&, void* scratch) = nullptr;
+                             const BackwardTask&, void* scratch) = nullptr;
   std::size_t (*attention_bias_scratch)(const AttentionProblem<T>&) = nullptr;
   void (*attention_bias)(const AttentionProblem<T>&, const AttentionGradient<T>&, const BiasTask&,
                          void* scratch) = nullptr;

@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "fovea/tensor/error.h"
@@ -222,6 +223,31 @@ TEST_CASE("parallel_for: a loop inside a loop runs serially") {
   });
   CHECK(calls == 20);
   CHECK(elsewhere == 0);
+}
+
+TEST_CASE("Progress: a task follows the one that began before it, step by step") {
+  constexpr std::uint32_t kSteps = 300;
+  constexpr std::int64_t kTasks = 9;
+  for (const int threads : {1, 2, 5}) {
+    const ThreadCount count(threads);
+    std::vector<Progress> progress(kTasks);
+    std::vector<std::int64_t> last(kSteps,
+                                   -1);  // the task that was there last; guarded by progress
+    std::atomic<std::int64_t> next = 0;
+    std::atomic<int> wrong = 0;
+    parallel_for(kTasks, [&](std::int64_t) {
+      const std::int64_t task = next++;
+      for (std::uint32_t step = 0; step < kSteps; ++step) {
+        if (task > 0) progress[static_cast<std::size_t>(task - 1)].wait_for(step + 1);
+        if (task % 2 == 0 && step % 100 == 0)  // time for others to get ahead
+          std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        if (std::exchange(last[step], task) != task - 1) ++wrong;
+        progress[static_cast<std::size_t>(task)].reach(step + 1);
+      }
+    });
+    CHECK(wrong == 0);
+    CHECK(last == std::vector<std::int64_t>(kSteps, kTasks - 1));
+  }
 }
 
 TEST_CASE("set_num_threads inside a loop is refused") {
