@@ -1,4 +1,5 @@
 #include "fovea/ops/kernels/attention_backward.h"
+#include "fovea/ops/kernels/fetch.h"
 #include "fovea/ops/kernels/isa.h"
 
 namespace fovea::kernels::FOVEA_ISA_NAMESPACE {
@@ -99,10 +100,8 @@ class BackwardGroup {
 
   // False if dq is not finite, so that it is needed the careful way.
   bool run(std::int64_t group) {
-    const std::int64_t per_head = BackwardGroups<T>(p_).per_head;
     store(check_, broadcast(T(0)));
-    queries(task_.kv_head * (p_.heads / p_.kv_heads) + group / per_head,
-            group % per_head * (kPanels * kPanel<T>));
+    queries(group);
     follow(0);
     reach(0);
     return sum_lanes(load(check_)) == T(0);
@@ -136,25 +135,64 @@ class BackwardGroup {
     if (task_.done) task_.done->reach(static_cast<std::uint32_t>(blocks_ - block));
   }
 
+  struct Queries {
+    std::int64_t head, first, count;
+  };
+
+  Queries queries_of(std::int64_t group) const {
+    const std::int64_t per_head = BackwardGroups<T>(p_).per_head;
+    const std::int64_t first = group % per_head * (kPanels * kPanel<T>);
+    return {task_.kv_head * (p_.heads / p_.kv_heads) + group / per_head, first,
+            smaller(kPanels * kPanel<T>, p_.queries - first)};
+  }
+
   // The blocks of keys from the last one on: where a group sees more than the one before, these
   // come first, and nobody waits for the other.
-  void queries(std::int64_t head, std::int64_t first) {
+  void queries(std::int64_t group) {
+    const auto [head, first, count] = queries_of(group);
     const BackwardHead<T> operands(p_, g_, task_.batch, head);
     const ScoreStage<T> scores(p_, task_.batch, head);
-    const std::int64_t count = smaller(scratch_.width, p_.queries - first);
     const std::int64_t panels = (count + kPanel<T> - 1) / kPanel<T>;
     const KeyRange range = scores.visibility().of(first, count);
     for (std::int64_t x = 0; x < panels; ++x) started_[x] = false;
+    fetch_.forget();
+    if (!task_.done) ask_for_group(group + 1, range.end);
+    if (g_.dq.data) fetch_.ask(dq_rows(head, first), g_.dq.row, count, p_.dim);
     if (!range.empty()) {
       for (std::int64_t x = 0; x < panels; ++x) {
         pack_panel(p_, g_, operands, first + x * kPanel<T>,
                    smaller(kPanel<T>, count - x * kPanel<T>), kCareful, scratch_.panel(p_, x));
       }
-      for (std::int64_t b = (range.end - 1) / kBackwardKeys; b >= range.begin / kBackwardKeys; --b)
-        block(operands, scores, first, count, larger(b * kBackwardKeys, range.begin),
-              smaller((b + 1) * kBackwardKeys, range.end));
+      for (std::int64_t b = (range.end - 1) / kBackwardKeys; b >= range.begin / kBackwardKeys;
+           --b) {
+        const std::int64_t begin = b * kBackwardKeys;
+        if (group == 0) ask_for_keys(operands, larger(0, begin - kBackwardKeys), begin);
+        block(operands, scores, first, count, larger(begin, range.begin),
+              smaller(begin + kBackwardKeys, range.end));
+      }
     }
     if (g_.dq.data) store_dq(head, first, count);
+  }
+
+  void ask_for_keys(const BackwardHead<T>& operands, std::int64_t begin, std::int64_t end) {
+    fetch_.ask(operands.v + begin * p_.v.row, p_.v.row, end - begin, p_.value_dim);
+    fetch_.ask(operands.k + begin * p_.k.row, p_.k.row, end - begin, p_.dim);
+  }
+
+  // What a group begins with, perhaps one of the next KV head; of its own one's keys, those below
+  // `seen` are near.
+  void ask_for_group(std::int64_t group, std::int64_t seen) {
+    const auto [head, first, count] = queries_of(group);
+    if (head == p_.heads) return;
+    if (group == BackwardGroups<T>(p_).count) seen = 0;
+    const BackwardHead<T> next(p_, g_, task_.batch, head);
+    const std::int64_t end = visibility_of(p_, task_.batch).of(first, count).end;
+    if (next.dy) {
+      fetch_.ask(next.y + first * g_.y.row, g_.y.row, count, p_.value_dim);
+      fetch_.ask(next.dy + first * g_.dy.row, g_.dy.row, count, p_.value_dim);
+    }
+    fetch_.ask(next.q + first * p_.q.row, p_.q.row, count, p_.dim);
+    ask_for_keys(next, larger(seen, end - 2 * kBackwardKeys), end);
   }
 
   // Keys [begin, end) against the group of panels.
@@ -206,6 +244,7 @@ class BackwardGroup {
   // dV and dK of keys [j, last) of the block, from `depth` queries of the group.
   void key_gradients(std::int64_t skip, std::int64_t depth, std::int64_t begin, std::int64_t j,
                      std::int64_t last) {
+    fetch_.some();
     const std::int64_t weights = (j - begin) * scratch_.width + skip;
     if (dv_) {
       add_rows({scratch_.p + weights, scratch_.width},
@@ -236,6 +275,7 @@ class BackwardGroup {
     const bool wanted = dk_ || g_.dq.data;
     tile_gradients(scores, tile, panel, k, p_.dim, v, p_.value_dim, tanh_tile,
                    wanted ? ds : nullptr);
+    fetch_.some();
     if (!wanted) return;
     if (scores.capped()) uncap_gradients(tile, tanh_tile, ds);
     if (!g_.dq.data) return;
@@ -248,6 +288,7 @@ class BackwardGroup {
                   started_[index] ? Store::add : Store::assign);
       started_[index] = true;
     });
+    fetch_.some();
   }
 
   // out[j] += Σ_i weights(j, i) · rows[i]
@@ -257,10 +298,14 @@ class BackwardGroup {
                      depth, weights, rows);
   }
 
+  T* dq_rows(std::int64_t head, std::int64_t first) const {
+    return g_.dq.data + task_.batch * g_.dq.batch + head * g_.dq.head + first * g_.dq.row;
+  }
+
   // dq = scale · dQ
   void store_dq(std::int64_t head, std::int64_t first, std::int64_t count) {
     const std::int64_t row = g_.dq.row;
-    T* to = g_.dq.data + task_.batch * g_.dq.batch + head * g_.dq.head + first * row;
+    T* to = dq_rows(head, first);
     for (std::int64_t i = 0; i < count; i += kPanel<T>, to += kPanel<T> * row) {
       const std::int64_t x = i / kPanel<T>, queries = smaller(kPanel<T>, count - i);
       T* dq = scratch_.dq + i * p_.dim;
@@ -281,6 +326,7 @@ class BackwardGroup {
   const std::int64_t blocks_;
   T *dk_ = nullptr, *dv_ = nullptr;
   bool started_[kPanels] = {};
+  Fetch<T> fetch_;
   alignas(64) T check_[kLanes<T>] = {};
 };
 
