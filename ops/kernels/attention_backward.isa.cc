@@ -1,5 +1,6 @@
 #include "fovea/ops/kernels/attention_backward.h"
 #include "fovea/ops/kernels/fetch.h"
+#include "fovea/ops/kernels/half.h"
 #include "fovea/ops/kernels/isa.h"
 
 namespace fovea::kernels::FOVEA_ISA_NAMESPACE {
@@ -162,9 +163,11 @@ class BackwardGroup {
       for (std::int64_t x = 0; x < panels; ++x) {
         pack_panel(p_, g_, operands, first + x * kPanel<T>,
                    smaller(kPanel<T>, count - x * kPanel<T>), kCareful, scratch_.panel(p_, x));
+        if (count - x * kPanel<T> <= kLanes<T>)  // the tiles are narrower than the panel
+          fill_zero(scratch_.dq + x * kPanel<T> * p_.dim, kPanel<T> * p_.dim);
       }
-      for (std::int64_t b = (range.end - 1) / kBackwardKeys; b >= range.begin / kBackwardKeys;
-           --b) {
+      const std::int64_t low = range.begin / kBackwardKeys;
+      for (std::int64_t b = (range.end - 1) / kBackwardKeys; b >= low; --b) {
         const std::int64_t begin = b * kBackwardKeys;
         if (group == 0) ask_for_keys(operands, larger(0, begin - kBackwardKeys), begin);
         block(operands, scores, first, count, larger(begin, range.begin),
@@ -214,7 +217,8 @@ class BackwardGroup {
       const KeyRange sees = scores.visibility().of(query, n);
       const KeyRange range{larger(begin, sees.begin), smaller(end, sees.end)};
       T* s = scratch_.p + x * kPanel<T>;
-      const ScoreTile<T> all{s, scratch_.width, kPanel<T>, query, n, begin, keys};
+      const std::int64_t width = n <= kLanes<T> ? kLanes<T> : kPanel<T>;
+      const ScoreTile<T> all{s, scratch_.width, width, query, n, begin, keys};
       const ScoreTile<T> tile = all.keys_from(range.begin - begin, range.end - range.begin);
       if (!range.empty() && scores.sees_any(tile)) {
         seen[x] = range;
@@ -236,7 +240,9 @@ class BackwardGroup {
         if (to == 0) from = x;
         to = x + 1;
       }
-      if (to > 0) key_gradients(from * kPanel<T>, (to - from) * kPanel<T>, begin, j, last);
+      const std::int64_t lane = from * kPanel<T>,
+                         end_lane = smaller(to * kPanel<T>, whole_vectors<T>(count));
+      if (to > 0) key_gradients(lane, end_lane - lane, begin, j, last);
     }
     reach(index);
   }
@@ -294,8 +300,14 @@ class BackwardGroup {
   // out[j] += Σ_i weights(j, i) · rows[i]
   void add_rows(RowMajor<T> weights, VectorRows<const T> rows, std::int64_t depth,
                 std::int64_t keys, std::int64_t dim, T* out, std::int64_t out_row) {
-    multiply_into<T>(AddRows<T>{{{out, out_row}, Store::add}, dim}, keys, rows.stride / kLanes<T>,
-                     depth, weights, rows);
+    const std::int64_t whole = dim - dim % kLanes<T>, rest = dim - whole;
+    const bool half = rest > 0 && rest <= kHalfLanes<T>;
+    multiply_into<T>(AddRows<T>{{{out, out_row}, Store::add}, dim}, keys,
+                     (half ? whole : rows.stride) / kLanes<T>, depth, weights, rows);
+    if (half) {
+      rows.data += whole;
+      multiply_half<T>(keys, depth, weights, rows, {out + whole, out_row}, rest);
+    }
   }
 
   T* dq_rows(std::int64_t head, std::int64_t first) const {
