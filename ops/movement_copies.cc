@@ -107,11 +107,15 @@ void Concat::forward(Context&, const In<Tensor>& in, Out<Tensor>& out) const {
     } else if (bytes > 0) {
       const auto* from = static_cast<const std::byte*>(x.raw());
       std::byte* to = y + begin * inner;
-      const std::int64_t block = std::max<std::int64_t>(1, (1 << 16) / bytes);
-      parallel_for((outer + block - 1) / block, [&](std::int64_t task) {
-        for (std::int64_t o = task * block; o < std::min(outer, (task + 1) * block); ++o) {
-          std::memcpy(to + o * y_step, from + o * bytes, static_cast<std::size_t>(bytes));
-        }
+      // A task copies several blocks, or a part of one.
+      constexpr std::int64_t kTask = 1 << 16;
+      const std::int64_t blocks = std::max<std::int64_t>(1, kTask / bytes),
+                         parts = (bytes + kTask - 1) / kTask;
+      parallel_for((outer + blocks - 1) / blocks * parts, [&](std::int64_t task) {
+        const std::int64_t first = task / parts * blocks, part = task % parts * kTask;
+        const auto size = static_cast<std::size_t>(std::min(kTask, bytes - part));
+        for (std::int64_t o = first; o < std::min(outer, first + blocks); ++o)
+          std::memcpy(to + o * y_step + part, from + o * bytes + part, size);
       });
     }
     begin += extent;

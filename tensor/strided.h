@@ -14,11 +14,17 @@ namespace fovea {
 
 namespace detail {
 
-// Calls visit(offsets, n) for each innermost row; offsets of N operands that share `shape`.
+// Extent of the innermost axis; 1 at rank 0.
+inline std::int64_t row_length(const Shape& shape) {
+  return shape.rank() == 0 ? 1 : shape[-1].value();
+}
+
+// Calls visit(offsets, n) for the innermost rows [first, last), in row-major order; offsets of N
+// operands that share `shape`.
 template <std::size_t N, class Visit>
 void visit_rows(const Shape& shape, const std::array<const std::vector<std::int64_t>*, N>& strides,
-                const Visit& visit) {
-  if (shape.numel() == 0) return;
+                std::int64_t first, std::int64_t last, const Visit& visit) {
+  if (first >= last) return;
   std::array<std::int64_t, N> offsets{};
   const std::int64_t rank = shape.rank();
   if (rank == 0) return visit(offsets, std::int64_t{1});
@@ -28,7 +34,13 @@ void visit_rows(const Shape& shape, const std::array<const std::vector<std::int6
   std::vector<std::int64_t> many;
   if (rank > 8) many.resize(static_cast<std::size_t>(rank));
   const std::span<std::int64_t> index = rank > 8 ? std::span(many) : std::span<std::int64_t>(few);
-  for (;;) {
+  std::int64_t position = first;
+  for (std::int64_t axis = rank - 1; axis-- > 0; position /= shape[axis]) {
+    const auto a = static_cast<std::size_t>(axis);
+    index[a] = position % shape[axis];
+    for (std::size_t k = 0; k < N; ++k) offsets[k] += index[a] * (*strides[k])[a];
+  }
+  for (std::int64_t row = first; row < last; ++row) {
     visit(offsets, n);
     std::int64_t axis = rank - 1;
     while (axis-- > 0) {
@@ -39,8 +51,14 @@ void visit_rows(const Shape& shape, const std::array<const std::vector<std::int6
       if (!carry) break;
       index[a] = 0;
     }
-    if (axis < 0) return;
   }
+}
+
+template <std::size_t N, class Visit>
+void visit_rows(const Shape& shape, const std::array<const std::vector<std::int64_t>*, N>& strides,
+                const Visit& visit) {
+  if (shape.numel() == 0) return;
+  visit_rows<N>(shape, strides, 0, shape.numel() / row_length(shape), visit);
 }
 
 }  // namespace detail

@@ -9,6 +9,7 @@
 #include "fovea/tensor/convert.h"
 #include "fovea/tensor/format.h"
 #include "fovea/tensor/memory_range.h"
+#include "fovea/tensor/parallel.h"
 #include "fovea/tensor/strided.h"
 
 namespace fovea {
@@ -34,6 +35,32 @@ void copy_elements(const Tensor& source, To* out) {
                  for (std::int64_t i = 0; i < n; ++i)
                    *out++ = convert<To, From>(in[offset + i * stride]);
                });
+}
+
+// Copies elements between memory of any strides, in parallel where there are many.
+template <class T>
+void copy_strided(const Shape& shape, const T* in, const Strides& in_strides, T* out,
+                  const Strides& out_strides) {
+  constexpr std::int64_t kTaskElements = (std::int64_t{1} << 16) / sizeof(T);
+  if (shape.numel() == 0) return;
+  const std::int64_t length = detail::row_length(shape), rows = shape.numel() / length;
+  const std::int64_t block = std::max<std::int64_t>(1, kTaskElements / length);
+  const std::int64_t in_stride = in_strides.empty() ? 1 : in_strides.back(),
+                     out_stride = out_strides.empty() ? 1 : out_strides.back();
+  parallel_for((rows + block - 1) / block, [&](std::int64_t task) {
+    detail::visit_rows<2>(shape, {&in_strides, &out_strides}, task * block,
+                          std::min(rows, (task + 1) * block),
+                          [&](const auto& offsets, std::int64_t n) {
+                            const T* from = in + offsets[0];
+                            T* to = out + offsets[1];
+                            if (in_stride == 1 && out_stride == 1) {
+                              std::copy_n(from, n, to);
+                            } else {
+                              for (std::int64_t i = 0; i < n; ++i)
+                                to[i * out_stride] = from[i * in_stride];
+                            }
+                          });
+  });
 }
 
 // Whether all offsets of elements, in bytes, fit in 63 bits.
@@ -383,18 +410,12 @@ void Tensor::copy_from(const Tensor& source) const {
   }
   visit_dtype(dtype_, [&]<class T>(std::type_identity<T>) {
     auto* out = static_cast<T*>(memory);
-    if (is_contiguous()) {
+    if (is_contiguous() && source.is_contiguous()) {
       copy_elements<T, T>(source, out);
-      return;
+    } else {
+      copy_strided(layout_->shape, static_cast<const T*>(source.data_), source.strides(), out,
+                   layout_->strides);
     }
-    const auto* in = static_cast<const T*>(source.data_);
-    for_each_row(layout_->shape, layout_->strides, source.strides(),
-                 [&](std::int64_t to, std::int64_t from, std::int64_t n, std::int64_t to_stride,
-                     std::int64_t from_stride) {
-                   for (std::int64_t i = 0; i < n; ++i) {
-                     out[to + i * to_stride] = in[from + i * from_stride];
-                   }
-                 });
   });
 }
 

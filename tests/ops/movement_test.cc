@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "fovea/ops/elementwise.h"
+#include "fovea/tensor/random.h"
 #include "values.h"
 
 namespace fovea::test {
@@ -45,6 +46,15 @@ TEST_CASE("reshape keeps row-major order, of strided tensors too") {
   CHECK(text({-3, -2}) ==
         "reshape: (2, 3) to (-3, -2): extent -3; extents are 0 or more, but one may be -1");
   CHECK(text({1ll << 40, 1ll << 40}).starts_with("reshape: "));
+}
+
+TEST_CASE("concat of large blocks, which are copied in parts") {
+  const Tensor a = random_normal(f32, {3, 40001}, 0, 1, {1, 1}),
+               b = random_normal(f32, {3, 5}, 0, 1, {1, 2});
+  const Tensor y = eval::concat({a, b, a}, {.axis = 1});
+  CHECK(equal_bits(y.slice(1, 0, 40001), a));
+  CHECK(equal_bits(y.slice(1, 40001, 40006), b));
+  CHECK(equal_bits(y.slice(1, 40006, 80007), a));
 }
 
 TEST_CASE("broadcast_to repeats; its gradient sums the copies") {

@@ -188,6 +188,30 @@ TEST_CASE("tensor: chains of views are index arithmetic") {
   }
 }
 
+TEST_CASE("tensor: large copies, which are made in pieces") {
+  for (const Shape& shape : {Shape{20, 30, 51}, Shape{3, 1, 40000}, Shape{40000, 3}}) {
+    const Tensor x = iota(shape);
+    for (std::int64_t axis = 0; axis < shape.rank(); ++axis) {
+      // The axis goes to the end, by a copy from and by one into such memory.
+      std::vector<std::int64_t> perm, inverse(static_cast<std::size_t>(shape.rank()));
+      for (std::int64_t i = 0; i < shape.rank(); ++i) {
+        if (i != axis) perm.push_back(i);
+      }
+      perm.push_back(axis);
+      for (std::size_t i = 0; i < perm.size(); ++i)
+        inverse[static_cast<std::size_t>(perm[i])] = static_cast<std::int64_t>(i);
+      const Tensor view = x.transpose(perm);
+      const Tensor copy = Tensor::zeros(i64, view.shape());
+      copy.copy_from(view);
+      std::vector<std::int64_t> expected = view.to_vector<std::int64_t>();
+      CHECK(copy.to_vector<std::int64_t>() == expected);
+      const Tensor back = Tensor::zeros(i64, view.shape());
+      back.transpose(inverse).copy_from(x);
+      CHECK(back.to_vector<std::int64_t>() == expected);
+    }
+  }
+}
+
 TEST_CASE("tensor: reshapes that are views, and those that cannot be") {
   const Tensor t = iota({4, 6});
   CHECK(t.reshape_view({2, 2, 3, 2}));
