@@ -1,6 +1,7 @@
 #include "fovea/graph/gradients.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "fovea/graph/passes.h"
 #include "fovea/graph/rewrite.h"
@@ -10,6 +11,7 @@
 #include "fovea/ops/op.h"
 #include "fovea/ops/reduce.h"
 #include "fovea/tensor/format.h"
+#include "fovea/tensor/strided.h"
 
 namespace fovea {
 
@@ -17,6 +19,51 @@ namespace {
 
 Expr zeros(const TensorSpec& spec) {
   return broadcast_to(constant(spec.dtype, 0), {.shape = {spec.shape.begin(), spec.shape.end()}});
+}
+
+// A gradient that stands at positions [start, end) of an axis and is zero elsewhere.
+struct Piece {
+  Expr x;
+  std::int64_t axis, start, end;
+};
+
+std::optional<Piece> piece_of(const Expr& x) {
+  if (x.node().kind() != Node::Kind::op || x.node().op().type().name != Unslice::name) return {};
+  const auto a = decode_attributes<Unslice>(x.node().op().attributes());
+  if (a.step != 1) return {};
+  const std::int64_t axis = a.axis < 0 ? a.axis + x.shape().rank() : a.axis;
+  const SliceRange range = slice_range(a.name, x.shape()[axis], a.start, a.end, a.step);
+  return Piece{x.node().inputs()[0], axis, range.start, range.start + range.count};
+}
+
+// A sum of gradients of slices that do not overlap, as they come where a value is split, is one
+// concat: each element is written once.
+Expr joined(const Expr& sum) {
+  std::vector<Piece> pieces;
+  for (Expr rest = sum; rest;) {
+    const Node& node = rest.node();
+    const bool adds = node.kind() == Node::Kind::op && node.op().type().name == "add";
+    const std::optional<Piece> piece = piece_of(adds ? node.inputs()[1] : rest);
+    if (!piece || (!pieces.empty() && piece->axis != pieces.front().axis)) return sum;
+    pieces.push_back(*piece);
+    rest = adds ? node.inputs()[0] : Expr();
+  }
+  if (pieces.size() < 2) return sum;
+  std::ranges::sort(pieces, {}, &Piece::start);
+  const std::int64_t axis = pieces.front().axis;
+  std::vector<Expr> parts;
+  std::int64_t end = 0;
+  const auto fill = [&](std::int64_t start) {
+    if (start > end) parts.push_back(zeros({sum.dtype(), sum.shape().with(axis, start - end)}));
+  };
+  for (const Piece& piece : pieces) {
+    if (piece.start < end) return sum;
+    fill(piece.start);
+    parts.push_back(piece.x);
+    end = piece.end;
+  }
+  fill(sum.shape()[axis]);
+  return concat(std::move(parts), {.axis = axis});
 }
 
 class Reverse {
@@ -116,13 +163,15 @@ std::vector<Expr> Reverse::run() {
     const std::vector<Expr>* found = cotangents_.find(&x.node());
     Expr d;
     if (found != nullptr) d = (*found)[static_cast<std::size_t>(x.output())];
-    results.push_back(d ? d : zeros(x.spec()));
+    const LocationScope scope(x.node().location());
+    results.push_back(d ? joined(d) : zeros(x.spec()));
   }
   return results;
 }
 
 void Reverse::step(const Node* node, std::vector<Expr> d) {
   const LocationScope scope(node->location());
+  for (Expr& sum : d) sum = joined(sum);
   const OpType& type = node->op().type();
   const std::vector<Expr> in_gradients = [&] {
     try {

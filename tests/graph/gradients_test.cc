@@ -59,6 +59,44 @@ TEST_CASE("a gradient is summed down to the shape that was broadcast") {
   CHECK(got[1].to_vector<double>()[0] == 226);
 }
 
+TEST_CASE("gradients of slices that do not overlap are joined; others are added up") {
+  const Expr x = input("x", f64, {6});
+  const Tensor at = Tensor::zeros(f64, {6});
+  const auto gradient = [&](const Expr& y) { return gradients(y, {x})[0]; };
+  const auto values = [&](const Expr& d) {
+    return evaluate(std::vector{d}, std::vector<Binding>{{x, at}})[0].to_vector<double>();
+  };
+  const auto name = [](const Expr& d) { return d.node().op().type().name; };
+  const auto sum_of = [&](Slice part) { return sum(slice(x, part)); };
+
+  const Expr split = gradient(2 * sum_of({.start = 4}) + 3 * sum_of({.end = 3}) +
+                              4 * sum_of({.start = -3, .end = 4}));
+  CHECK(name(split) == "concat");
+  CHECK(values(split) == std::vector<double>{3, 3, 3, 4, 2, 2});
+  const Expr gaps =
+      gradient(2 * sum_of({.start = 4, .end = 5}) + 3 * sum_of({.start = 1, .end = 3}));
+  CHECK(name(gaps) == "concat");
+  CHECK(values(gaps) == std::vector<double>{0, 3, 3, 0, 2, 0});
+  const Expr nothing = gradient(2 * sum_of({.end = 2}) + 3 * sum_of({.start = 9}));
+  CHECK(values(nothing) == std::vector<double>{2, 2, 0, 0, 0, 0});
+  const Expr overlap = gradient(2 * sum_of({.end = 3}) + 3 * sum_of({.start = 2}));
+  CHECK(name(overlap) == "add");
+  CHECK(values(overlap) == std::vector<double>{2, 2, 5, 3, 3, 3});
+  const Expr steps = gradient(2 * sum_of({.step = 2}) + 3 * sum_of({.start = 1, .step = 2}));
+  CHECK(values(steps) == std::vector<double>{2, 3, 2, 3, 2, 3});
+  const Expr back = gradient(2 * sum_of({.end = 2}) + sum(slice(x, {.start = 3, .step = -1}) * 3));
+  CHECK(values(back) == std::vector<double>{5, 5, 3, 3, 0, 0});
+  const Expr more = gradient(2 * sum_of({.end = 2}) + 3 * sum_of({.start = 2}) + sum(x));
+  CHECK(values(more) == std::vector<double>{3, 3, 4, 4, 4, 4});
+
+  const Expr m = reshape(x, {.shape = {2, 3}});
+  const auto column = [&](std::int64_t i) { return sum(select(m, {.axis = -1, .index = i})); };
+  const auto row = [&](std::int64_t i) { return sum(select(m, {.axis = 0, .index = i})); };
+  CHECK(values(gradient(2 * column(-1) + 3 * column(0) + 4 * column(1))) ==
+        std::vector<double>{3, 4, 2, 3, 4, 2});
+  CHECK(values(gradient(2 * column(0) + 3 * row(1))) == std::vector<double>{2, 0, 0, 5, 3, 3});
+}
+
 TEST_CASE("what nobody depends on gets zeros, and a wrt may be an intermediate value") {
   const Expr x = input("x", f64, {2}), other = input("other", f64, {3});
   const Expr middle = exp(x);
