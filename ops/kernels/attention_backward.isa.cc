@@ -1,3 +1,22 @@
+// The backward pass of one group of queries, four panels of them, against blocks of 64 keys. The
+// probabilities are computed once more, from lse (FlashAttention-2, arXiv 2307.08691).
+//
+//                         group: four panels of queries, one query to a lane
+//                        +-----+-----+-----+-----+
+//               Qᵀ, dYᵀ  | dim rows              |  packed once, and by rows too: Q, dY
+//                        +-----+-----+-----+-----+
+//       K, as it lies -> | Pᵀ: 64 keys           |  P = exp(K Qᵀ − lse)
+//       V, as it lies -> | dSᵀ: 64 keys          |  dS = P ∘ (V dYᵀ − D)
+//                        +-----+-----+-----+-----+
+//                   dQᵀ  | dim rows              |  dQᵀ += Kᵀ dS, over all blocks
+//                        +-----+-----+-----+-----+
+//
+// and for each block dV += Pᵀ dY, dK += dSᵀ Q, straight into the results. All five are the product
+// of multiply.h.
+//
+// Groups of one KV head may run on several threads, one behind the other: to a block of dK and dV a
+// group adds when the group before it has. So every sum has one order, there are no copies to
+// merge, and a thread that is one block behind never waits.
 #include "fovea/ops/kernels/attention_backward.h"
 #include "fovea/ops/kernels/fetch.h"
 #include "fovea/ops/kernels/half.h"
