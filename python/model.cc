@@ -14,6 +14,7 @@
 #include "fovea/graph/gradcheck.h"
 #include "fovea/graph/gradients.h"
 #include "fovea/graph/model.h"
+#include "fovea/graph/summary.h"
 #include "fovea/ops/op.h"
 #include "fovea/python/arrays.h"
 #include "fovea/python/errors.h"
@@ -246,6 +247,24 @@ BoundModel bind(const Model& model, const Sizes& dims, const py::dict& arrays,
   return BoundModel(model.bind(dims, options));
 }
 
+// Dims without a size, and (kind, name, spec) of what the model takes and gives, also where these
+// leave something open.
+py::dict outline(const Model& model, const Sizes& dims) {
+  const Summary summary = summarize(model, dims, named_as_in_python());
+  py::list open, rows;
+  for (const auto& [name, size] : summary.dims) {
+    if (size == "open") open.append(name);
+  }
+  const auto add = [&](const char* kind, const std::string& name, const ValueSummary& value) {
+    rows.append(py::make_tuple(kind, name, spec_text(value)));
+  };
+  for (const ValueSummary& value : summary.inputs) add("input", value.name, value);
+  for (const ValueSummary& value : summary.params) add("param", value.name, value);
+  for (const auto& [name, value] : summary.outputs) add("output", name, value);
+  using namespace pybind11::literals;
+  return py::dict("open"_a = open, "rows"_a = rows);
+}
+
 void set_weights(Model& model, const py::dict& arrays) {
   NamedTensors weights;
   for (const auto& [key, object] : arrays) {
@@ -336,6 +355,7 @@ void define_model(py::module_& module) {
       .def("set_weights", &set_weights)
       .def("check",
            [](const Model& model, const Sizes& dims) { model.check(dims, named_as_in_python()); })
+      .def("outline", &outline)
       .def("bind", &bind);
   module.def("check_op_gradients", &check_op_gradients);
   module.def("op_types", [] {

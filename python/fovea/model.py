@@ -186,7 +186,7 @@ class Model:
         """Name → NumPy array, the model's own: writing into it, or assigning another of its shape, changes the model. Runs are
         faster, with matrices in the kernels' layout, while nobody holds such an array or a view of it."""
         if self._params is None:
-            self._sized()
+            self._take_params_of_any_size()
         return self._params
 
     @params.setter
@@ -196,14 +196,13 @@ class Model:
     def __repr__(self):
         lines = [f"Model {self.name!r} ({self._path})"]
         if self._standard is None:
-            return "\n".join([*lines, f"  inputs {', '.join(self._file.input_names())}; some dims have no size yet"])
+            outline = self._file.outline(self._dims)
+            return "\n".join([*lines, *_table(outline["rows"]), f"  {', '.join(outline['open'])}: no size yet, which inputs or dims= give"])
         rows = [(leaf.kind, leaf.name, leaf.text, leaf.origin if leaf.origin != "drawn" else "to be given")
                 for leaf in self._standard.leaves]
         rows += [("output", output.name, output.text, "") for output in self._standard.outputs]
-        widths = [max(len(row[i]) for row in rows) for i in range(3)]
-        lines += ["  " + "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[3]]).rstrip() for row in rows]
         numbers = sum(math.prod(spec.shape) for spec in self._params.specs.values())
-        return "\n".join([*lines, f"  {numbers:,} numbers in {len(self._params)} params"])
+        return "\n".join([*lines, *_table(rows), f"  {numbers:,} numbers in {len(self._params)} params"])
 
     # What it does.
 
@@ -279,6 +278,17 @@ class Model:
             if spec != self._params.specs[name]:
                 raise _core.Error(f"params: {name} is {self._params.specs[name].shape}; with these inputs {spec.shape} is required")
 
+    def _take_params_of_any_size(self):
+        """Params whose shapes do not depend on the dims that are open: with two sizes in place of these they are the same."""
+        def bound_with(size):
+            dims = dict.fromkeys(self._file.outline(self._dims)["open"], size)
+            return _Bound(self._file.bind({**dims, **self._dims}, {}, self._seed, False))
+        try:
+            one, other = bound_with(1), bound_with(2)
+        except _core.Error:                                 # not possible sizes
+            one = other = self._sized()
+        self._take_params(one if one.specs("param") == other.specs("param") else self._sized())
+
     def _arrays(self, bound, inputs):
         """For each input an array, or None for the model's own."""
         known = [leaf.name for leaf in bound.of("input")]
@@ -289,6 +299,12 @@ class Model:
         if missing:
             raise TypeError(f"inputs {', '.join(missing)} are missing; the model has no values for them")
         return [inputs.get(name) for name in known]
+
+
+def _table(rows):
+    """Lines, with the columns below each other."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
 
 
 def _names(names):

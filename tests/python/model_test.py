@@ -48,6 +48,18 @@ class Models(unittest.TestCase):
         for part in ("linear", "(rows=5, width=2)", "to be given", "f32 (width=2, 3)", "output", "6 numbers in 1 params"):
             self.assertIn(part, text)
 
+    def test_open_dims(self):
+        model = fovea.Model(self.path)
+        for part in ("input   x     f32 (rows, width=2)", "param   w     f32 (width=2, 3)", "output  y     f32 (rows, 3)", "rows: no size"):
+            self.assertIn(part, repr(model))
+        model.params["w"] = np.eye(2, 3)
+        np.testing.assert_array_equal(model.run(x=self.x)["y"][:, :2], self.x)
+        np.testing.assert_array_equal(fovea.Model(self.path).params["w"], fovea.Model(self.path, dims={"rows": 4}).params["w"])
+        free = dict(LINEAR, dims={"rows": None, "width": None})
+        self.path.write_text(json.dumps(free), encoding="utf-8")
+        with self.assertRaisesRegex(ValueError, "width.*no size"):
+            fovea.Model(self.path).params
+
     def test_params_are_live(self):
         model = fovea.Model(self.path, dims={"rows": 4})
         model.params["w"] = np.eye(2, 3)
