@@ -22,7 +22,9 @@
 //     3. P = exp(S − reference), sum += P
 //     4. Yᵀ += Vᵀ Pᵀ
 //
-// In the end Y /= sum, lse = reference + log sum, and Yᵀ is transposed back.
+// In the end Y /= sum, lse = reference + log sum, and Yᵀ is transposed back. In step 3, which
+// reads nothing from afar, the rows that come next are fetched.
+#include "fovea/ops/kernels/ahead.h"
 #include "fovea/ops/kernels/attention_stage.h"
 #include "fovea/ops/kernels/exp2.h"
 #include "fovea/ops/kernels/isa.h"
@@ -33,6 +35,9 @@ namespace {
 // Keys of a block: with a panel of 128 bytes of queries, the tile of scores takes 16 KiB, half of
 // the smallest first cache.
 constexpr std::int64_t kBlockKeys = 128;
+
+// Operands of more bytes than a second cache holds are fetched ahead.
+constexpr std::int64_t kSecondCache = 1 << 20;
 
 // Keys of k, or columns of v, that are copied together where operands are not finite.
 constexpr std::int64_t kCopyRows = 32;
@@ -64,9 +69,13 @@ struct ForwardScratch {
 template <class T, int kVectors, bool kCareful>
 class ForwardPanel {
  public:
-  ForwardPanel(const AttentionProblem<T>& p, std::int64_t batch, std::int64_t head,
-               std::int64_t first_query, std::int64_t queries, const ForwardScratch<T>& scratch)
+  ForwardPanel(const AttentionProblem<T>& p, const AttentionResult<T>& result, std::int64_t batch,
+               std::int64_t head, std::int64_t first_query, std::int64_t queries,
+               const ForwardScratch<T>& scratch)
       : p_(p),
+        result_(result),
+        batch_(batch),
+        head_(head),
         scores_(p, batch, head, !kCareful),
         first_query_(first_query),
         queries_(queries),
@@ -86,28 +95,25 @@ class ForwardPanel {
   // False if something that is not finite came up, so that the careful way is needed.
   bool run() {
     const KeyRange range = scores_.visibility().of(first_query_, queries_);
-    for (std::int64_t j = range.begin - range.begin % kBlockKeys; j < range.end; j += kBlockKeys) {
+    const std::int64_t first = range.begin - range.begin % kBlockKeys;
+    for (std::int64_t j = first; j < range.end && !range.empty(); j += kBlockKeys) {
       const std::int64_t begin = larger(j, range.begin), end = smaller(j + kBlockKeys, range.end);
       const ScoreTile<T> tile{scratch_.s, kWidth, kWidth,     first_query_,
                               queries_,   begin,  end - begin};
+      look_ahead(range, end);
       if (scores_.sees_any(tile)) block(tile);
     }
     if (!started_) fill_zero(scratch_.y, p_.value_dim * kWidth);
     return finish();
   }
 
-  void store_results(const AttentionResult<T>& result, std::int64_t batch,
-                     std::int64_t head) const {
-    if (result.lse.data) {
-      T* lse = result.lse.data + batch * result.lse.batch + head * result.lse.head;
-      for (std::int64_t i = 0; i < queries_; ++i)
-        lse[(first_query_ + i) * result.lse.row] = lse_[i];
+  void store_results() const {
+    if (const HeadView<T>& view = result_.lse; view.data) {
+      T* lse = first_row(view);
+      for (std::int64_t i = 0; i < queries_; ++i) lse[i * view.row] = lse_[i];
     }
-    if (result.y.data) {
-      T* y = result.y.data + batch * result.y.batch + head * result.y.head;
-      transpose(scratch_.y, kWidth, p_.value_dim, queries_, y + first_query_ * result.y.row,
-                result.y.row);
-    }
+    if (const HeadView<T>& view = result_.y; view.data)
+      transpose(scratch_.y, kWidth, p_.value_dim, queries_, first_row(view), view.row);
   }
 
  private:
@@ -123,6 +129,51 @@ class ForwardPanel {
       multiply_values(part);
       started_ = true;
     });
+  }
+
+  // Of this panel.
+  T* first_row(const HeadView<T>& view) const {
+    return view.data + batch_ * view.batch + head_ * view.head + first_query_ * view.row;
+  }
+
+  // What is read after this block, which ends at `end`: the keys of the next one, or in the last
+  // one the rows of y and what the next panel begins with.
+  void look_ahead(const KeyRange& range, std::int64_t end) {
+    ahead_.clear();
+    if (!is_large()) return;
+    if (end < range.end) {
+      const std::int64_t first = larger(end, first_new_key(head_, first_query_));
+      return fetch_keys(k_, v_, first, smaller(end + kBlockKeys, range.end));
+    }
+    if (result_.y.data) ahead_.add(first_row(result_.y), result_.y.row, queries_, p_.value_dim);
+    const bool same_head = first_query_ + queries_ < p_.queries;
+    const std::int64_t head = same_head ? head_ : head_ + 1;
+    if (head == p_.heads) return;
+    const std::int64_t query = same_head ? first_query_ + queries_ : 0;
+    const std::int64_t queries = smaller(kPanel<T>, p_.queries - query);
+    ahead_.add(p_.q.data + batch_ * p_.q.batch + head * p_.q.head + query * p_.q.row, p_.q.row,
+               queries, p_.dim);
+    const KeyRange keys = scores_.visibility().of(query, queries);
+    const std::int64_t first = larger(keys.begin, first_new_key(head, query));
+    fetch_keys(k_ + (same_head ? 0 : p_.k.head), v_ + (same_head ? 0 : p_.v.head), first,
+               smaller(first + kBlockKeys, keys.end));
+  }
+
+  bool is_large() const {
+    const std::int64_t rows = p_.heads * p_.queries + p_.kv_heads * p_.keys;
+    return p_.batch * rows * (p_.dim + p_.value_dim) >
+           kSecondCache / static_cast<std::int64_t>(sizeof(T));
+  }
+
+  // Keys before it have been read by the panel before this one.
+  std::int64_t first_new_key(std::int64_t head, std::int64_t first_query) const {
+    if (head % (p_.heads / p_.kv_heads) != 0) return p_.keys;
+    return first_query == 0 ? 0 : scores_.visibility().of(first_query - 1).end;
+  }
+
+  void fetch_keys(const T* k, const T* v, std::int64_t begin, std::int64_t end) {
+    ahead_.add(k + begin * p_.k.row, p_.k.row, end - begin, p_.dim);
+    ahead_.add(v + begin * p_.v.row, p_.v.row, end - begin, p_.value_dim);
   }
 
   std::int64_t lane_of(const ScoreTile<T>& part) const { return part.first_query - first_query_; }
@@ -196,6 +247,7 @@ class ForwardPanel {
                   scratch_.poison_v);
     }
     const Vec<T> hidden = broadcast(-kInfinity<T>), zero = broadcast(T(0));
+    const std::int64_t pieces = ahead_.share(tile.keys * kVectors);
     for (int i = 0; i < kWidth; i += kLanes<T>) {
       const Vec<T> shift = finite_shift(load(reference_ + i));
       Vec<T> sum = zero;
@@ -203,6 +255,7 @@ class ForwardPanel {
       const std::int64_t end = i + kLanes<T> == kWidth ? tile.keys : parts.right;
       T* at = tile.s + begin * kWidth + i;
       for (std::int64_t j = begin; j < end; ++j, at += kWidth) {
+        for (std::int64_t n = pieces; n > 0; --n) ahead_.fetch();
         const Vec<T> s = load(at);
         Vec<T> p = exp_of_score(s - shift);
         if constexpr (kCareful) {
@@ -249,6 +302,7 @@ class ForwardPanel {
       const Mask<T> nothing = sum == zero;
       check = fma(sum + load(lowest_ + i) + load(overflow_ + i), zero, check);
       check = check + scale_y(i, select(nothing, zero, one / sum));
+      if (!result_.lse.data) continue;
       const Vec<T> lse = load(reference_ + i) + log_of_sum(select(nothing, one, sum));
       store(lse_ + i, select(nothing, broadcast(-kInfinity<T>), lse));
     }
@@ -256,10 +310,13 @@ class ForwardPanel {
   }
 
   const AttentionProblem<T>& p_;
+  const AttentionResult<T>& result_;
+  const std::int64_t batch_, head_;
   const ScoreStage<T> scores_;
   const std::int64_t first_query_, queries_;
   const ForwardScratch<T> scratch_;
   const T *k_, *v_;
+  Ahead<T> ahead_;
   bool started_ = false;  // sum and Yᵀ hold a block
   // Of each query: the reference and the sum of exp(s − reference) so far, lse; the lowest product,
   // the highest score of the block, the highest product of all where there is a
@@ -274,11 +331,11 @@ void forward_panel(const AttentionProblem<T>& p, const AttentionResult<T>& resul
                    std::int64_t batch, std::int64_t head, std::int64_t first_query,
                    std::int64_t queries, void* memory) {
   const ForwardScratch<T> scratch(p, memory);
-  ForwardPanel<T, kVectors, false> panel(p, batch, head, first_query, queries, scratch);
-  if (panel.run()) return panel.store_results(result, batch, head);
-  ForwardPanel<T, kVectors, true> careful(p, batch, head, first_query, queries, scratch);
+  ForwardPanel<T, kVectors, false> panel(p, result, batch, head, first_query, queries, scratch);
+  if (panel.run()) return panel.store_results();
+  ForwardPanel<T, kVectors, true> careful(p, result, batch, head, first_query, queries, scratch);
   careful.run();
-  careful.store_results(result, batch, head);
+  careful.store_results();
 }
 
 template <class T>
