@@ -18,8 +18,6 @@ namespace {
 using detail::AttentionExtents;
 using detail::AttentionTerms;
 
-constexpr std::size_t aligned(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
-
 void check_required(const Attention& a, bool scores, bool probs) {
   if (a.require && (scores || probs)) {
     fail(Attention::name,
@@ -30,58 +28,36 @@ void check_required(const Attention& a, bool scores, bool probs) {
   }
 }
 
-// Bytes for the softmax's statistics, where probs need them and nobody else wants them.
-template <class T>
-std::size_t lse_bytes(const AttentionExtents& e) {
-  return aligned(static_cast<std::size_t>(e.batch * e.heads * e.queries) * sizeof(T));
-}
-
 template <class T>
 void run(Context& context, const Attention& a, const Attention::In<Tensor>& in,
          Attention::Out<Tensor>& out) {
   const AttentionExtents e = detail::attention_extents(in.q.shape(), in.k.shape(), in.v.shape());
   if (in.key_lengths) detail::check_key_lengths(Attention::name, *in.key_lengths, e.keys);
-  Attention::In<Tensor> copy;  // only where needed: tensors take their time to copy
   const auto all = {&Attention::In<Tensor>::q, &Attention::In<Tensor>::k,
                     &Attention::In<Tensor>::v};
-  const bool dense =
-      std::ranges::all_of(all, [&](auto member) { return detail::has_dense_rows(in.*member); });
-  if (!dense) {
-    copy = in;
+  if (!std::ranges::all_of(all, [&](auto member) { return detail::has_dense_rows(in.*member); })) {
+    Attention::In<Tensor> copy = in;
     for (const auto member : all) copy.*member = detail::dense_rows(in.*member);
+    return run<T>(context, a, copy, out);
   }
-  const kernels::AttentionProblem<T> problem =
-      detail::attention_problem<T>(a, dense ? in : copy, e);
-
+  const auto problem = detail::attention_problem<T>(a, in, e);
   const int slots = num_threads();
-  std::byte* scratch =
-      context.scratch(lse_bytes<T>(e) + kernels::attention_forward_scratch(problem, slots));
-  std::byte* kernel_scratch = scratch + lse_bytes<T>(e);
+  std::byte* scratch = context.scratch(kernels::attention_forward_scratch(problem, slots));
+  kernels::ScoreView<T> probs{};
+  if (out.probs) probs = detail::score_view(out.probs.mutable_data<T>(), out.probs, e.rank);
   kernels::AttentionResult<T> result{.y = detail::write_heads<T>(out.y, e.rank),
                                      .lse = detail::write_heads<T>(out.lse, e.rank)};
-  if (out.probs && !out.lse) {
-    result.lse = {.data = reinterpret_cast<T*>(scratch),
-                  .batch = e.heads * e.queries,
-                  .head = e.queries,
-                  .row = 1};
-  }
+  // What nobody else wants waits in the first column of probs.
+  if (!out.lse && e.keys > 0) result.lse = {probs.data, probs.batch, probs.head, probs.row};
   if (out.y || out.lse || out.probs) {
-    kernels::attention_forward(problem, result, kernel_scratch, slots);
+    kernels::attention_forward(problem, result, scratch, slots);
   }
   if (out.scores) {
     kernels::attention_scores(problem, static_cast<kernels::ScoresStage>(a.scores_stage),
                               detail::score_view(out.scores.mutable_data<T>(), out.scores, e.rank),
-                              kernel_scratch, slots);
+                              scratch, slots);
   }
-  if (out.probs) {
-    const kernels::HeadView<const T> lse{.data = result.lse.data,
-                                         .batch = result.lse.batch,
-                                         .head = result.lse.head,
-                                         .row = result.lse.row};
-    kernels::attention_probs(problem, lse,
-                             detail::score_view(out.probs.mutable_data<T>(), out.probs, e.rank),
-                             kernel_scratch, slots);
-  }
+  if (out.probs) kernels::attention_probs<T>(problem, result.lse, probs, scratch, slots);
 }
 
 }  // namespace
@@ -124,8 +100,8 @@ Attention::Out<TensorSpec> Attention::infer(const In<TensorSpec>& in) const {
 std::size_t Attention::workspace(const In<TensorSpec>& in) const {
   const AttentionExtents e = detail::attention_extents(in.q.shape, in.k.shape, in.v.shape);
   const auto bytes = [&]<class T>(T) {
-    return lse_bytes<T>(e) + kernels::attention_forward_scratch(
-                                 detail::attention_problem<T>(*this, e), num_threads());
+    return kernels::attention_forward_scratch(detail::attention_problem<T>(*this, e),
+                                              num_threads());
   };
   return in.q.dtype == f32 ? bytes(0.0f) : bytes(0.0);
 }

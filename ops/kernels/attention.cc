@@ -25,13 +25,6 @@ bool decodes(const AttentionProblem<T>& p) {
   return p.queries <= kDecodeQueries && decode_rows(p) <= kDecodeRows;
 }
 
-// Chunks of keys, by shape alone: enough tasks for a few threads, of at least 256 keys each.
-template <class T>
-std::int64_t decode_chunks(const AttentionProblem<T>& p) {
-  const std::int64_t heads = std::max<std::int64_t>(1, p.batch * p.kv_heads);
-  return std::clamp<std::int64_t>(p.keys / 256, 1, (15 + heads) / heads);
-}
-
 // Elements of the parts of one chunk.
 template <class T>
 std::int64_t decode_part(const AttentionProblem<T>& p) {
@@ -39,19 +32,35 @@ std::int64_t decode_part(const AttentionProblem<T>& p) {
   return decode_rows(p) * ((p.value_dim + kVector - 1) / kVector + 1) * kVector;
 }
 
-// The parts stand before the slots' scratch.
+// Chunks of keys, by shape alone: enough tasks for a few threads, of at least 256 keys each, as
+// long as the parts take little memory.
+template <class T>
+std::int64_t decode_chunks(const AttentionProblem<T>& p) {
+  constexpr std::int64_t kPartsBytes = 32 << 10;
+  const std::int64_t heads = std::max<std::int64_t>(1, p.batch * p.kv_heads);
+  const std::int64_t part = decode_part(p) * static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t most =
+      std::min((15 + heads) / heads, kPartsBytes / heads / std::max<std::int64_t>(1, part));
+  return std::clamp<std::int64_t>(p.keys / 256, 1, std::max<std::int64_t>(1, most));
+}
+
+// Where heads have several chunks, all parts stand before the slots' scratch; else each slot has
+// one.
 template <class T>
 std::size_t decode_parts_bytes(const AttentionProblem<T>& p) {
-  if (!decodes(p)) return 0;
-  return static_cast<std::size_t>(p.batch * p.kv_heads * decode_chunks(p) * decode_part(p)) *
-         sizeof(T);
+  const std::int64_t chunks = decodes(p) ? decode_chunks(p) : 1;
+  if (chunks == 1) return 0;
+  return static_cast<std::size_t>(p.batch * p.kv_heads * chunks * decode_part(p)) * sizeof(T);
 }
 
 template <class T>
 std::size_t forward_slot(const AttentionProblem<T>& p) {
   const Loops<T>& loop = loops<T>(kernels());
   const std::size_t panel = loop.attention_forward_scratch(p);
-  return decodes(p) ? std::max(panel, loop.attention_decode_scratch(p)) : panel;
+  if (!decodes(p)) return panel;
+  const std::int64_t part = decode_chunks(p) == 1 ? decode_part(p) : 0;
+  return std::max(panel,
+                  static_cast<std::size_t>(part) * sizeof(T) + loop.attention_decode_scratch(p));
 }
 
 template <class T>
@@ -60,24 +69,27 @@ void run_decode(const AttentionProblem<T>& p, const AttentionResult<T>& result, 
   const Loops<T>& loop = loops<T>(kernels());
   const std::int64_t chunks = decode_chunks(p), part = decode_part(p);
   const std::int64_t blocks = (p.keys + kAttentionDecodeBlock - 1) / kAttentionDecodeBlock;
-  T* parts = static_cast<T*>(scratch);
+  T* all_parts = static_cast<T*>(scratch);
   void* memory = static_cast<std::byte*>(scratch) + decode_parts_bytes(p);
-  const auto merge = [&](std::int64_t head) {
-    loop.attention_decode_merge(p, result, head / p.kv_heads, head % p.kv_heads,
-                                parts + head * chunks * part, chunks, part);
+  const auto merge = [&](std::int64_t head, T* parts) {
+    loop.attention_decode_merge(p, result, head / p.kv_heads, head % p.kv_heads, parts, chunks,
+                                part);
   };
   for_each_task(p.batch * p.kv_heads * chunks, memory, forward_slot(p), slots,
                 [&](std::int64_t task, void* slot) {
                   const std::int64_t chunk = task % chunks, head = task / chunks;
+                  T* parts = chunks == 1 ? static_cast<T*>(slot) : all_parts + task * part;
                   const std::int64_t begin = blocks * chunk / chunks * kAttentionDecodeBlock,
                                      end = blocks * (chunk + 1) / chunks * kAttentionDecodeBlock;
-                  loop.attention_decode(p,
-                                        {head / p.kv_heads, head % p.kv_heads, begin,
-                                         std::min(p.keys, end), parts + task * part},
-                                        slot);
-                  if (chunks == 1) merge(head);
+                  loop.attention_decode(
+                      p,
+                      {head / p.kv_heads, head % p.kv_heads, begin, std::min(p.keys, end), parts},
+                      static_cast<T*>(slot) + (chunks == 1 ? part : 0));
+                  if (chunks == 1) merge(head, parts);
                 });
-  if (chunks > 1) parallel_for(p.batch * p.kv_heads, merge);
+  if (chunks == 1) return;
+  parallel_for(p.batch * p.kv_heads,
+               [&](std::int64_t head) { merge(head, all_parts + head * chunks * part); });
 }
 
 // Calls f(batch, head, first query, scratch of the slot) for each panel of queries.

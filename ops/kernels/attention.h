@@ -127,8 +127,8 @@ template <class T>
 void attention_scores(const AttentionProblem<T>& problem, ScoresStage stage,
                       const ScoreView<T>& scores, void* scratch, int slots);
 
-/// probs(b, h, i, j) = exp(s − lse), 0 where hidden, from the forward's own `lse`. `scratch` as for
-/// `attention_forward`.
+/// probs(b, h, i, j) = exp(s − lse), 0 where hidden, from the forward's own `lse`, which may lie in
+/// a column of `probs`. `scratch` as for `attention_forward`.
 template <class T>
 void attention_probs(const AttentionProblem<T>& problem, const HeadView<const T>& lse,
                      const ScoreView<T>& probs, void* scratch, int slots);
