@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 
 #include "fovea/tensor/format.h"
@@ -133,9 +134,11 @@ void check_position(std::string_view where, const Attention& a, const AttentionE
        2 * keys - 1 + 8, "bottom_right", pictures);
 }
 
-void check_attributes(std::string_view where, const Attention& a) {
-  if (a.scale && !std::isfinite(*a.scale)) {
-    fail(where, "scale is {}; a finite number is required", *a.scale);
+void check_attributes(std::string_view where, const Attention& a, DType dtype) {
+  const double largest =
+      dtype == f32 ? double{std::numeric_limits<float>::max()} : std::numeric_limits<double>::max();
+  if (a.scale && !(std::abs(*a.scale) <= largest)) {
+    fail(where, "scale is {}; a finite number in {} is required", *a.scale, name_of(dtype));
   }
   if (!(a.softcap >= 0) || !std::isfinite(a.softcap)) {
     fail(where, "softcap is {}; 0 (none) or a finite positive number is required", a.softcap);
@@ -170,7 +173,7 @@ AttentionExtents check_attention(std::string_view where, const Attention& a, con
   check_extents(where, in.q.shape, in.k.shape, in.v.shape);
   const AttentionExtents extents = attention_extents(in.q.shape, in.k.shape, in.v.shape);
   check_restrictions(where, in, scores_shape(in.q.shape, in.k.shape));
-  check_attributes(where, a);
+  check_attributes(where, a, in.q.dtype);
   check_position(where, a, extents);
   return extents;
 }

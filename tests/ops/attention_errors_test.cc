@@ -85,6 +85,7 @@ TEST_CASE("attention: attributes out of range") {
   const Attention::In<Expr> x{in({3, 4}), in({3, 4}), in({3, 4})};
   const double nan = std::numeric_limits<double>::quiet_NaN();
   CHECK(has(refusal(x, {.scale = kInfinity}), "scale is inf; a finite number"));
+  CHECK(has(refusal(x, {.scale = -1e300}), "scale is -1e+300; a finite number in f32"));
   CHECK(has(refusal(x, {.scale = nan}), "scale is nan"));
   CHECK(has(refusal(x, {.softcap = nan}), "softcap is nan"));
   CHECK(has(refusal(x, {.softcap = kInfinity}), "softcap is inf"));
