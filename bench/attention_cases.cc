@@ -234,8 +234,11 @@ void add_attention_cases(std::vector<Case>& cases, Size size) {
     list.add(what, {.lq = 1024, .lk = 1024, .dtype = f64}, pass);
     list.add(what, {.lq = 1024, .lk = 1024, .kv_heads = 2}, pass);
   }
+  std::function<Call()> unmasked;
   for (const char* mask : {"", "bool", "bias", "window"}) {
-    list.add("forward", {.lq = 4096, .lk = 4096, .mask = mask}, Pass::forward);
+    Case& c = list.add("forward", {.lq = 4096, .lk = 4096, .mask = mask}, Pass::forward);
+    if (c.mask.empty()) unmasked = c.prepare;
+    if (c.mask == "bool" || c.mask == "bias") c.beside = unmasked, c.beside_name = "no mask";
   }
   for (const std::int64_t heads : {2, 8}) {
     list.add_decode({.heads = 8, .lq = 1, .lk = 4096, .d = 128, .kv_heads = heads});

@@ -57,6 +57,11 @@ struct Case {
   std::string yardstick_name = {};  ///< of `Yardstick::call`
   Coverage coverage = {};
 
+  /// Another case whose call takes turns with this one's: what it costs more is measured call by
+  /// call.
+  std::function<Call()> beside = {};
+  std::string beside_name = {};
+
   bool peer = false;  ///< a library that does not follow our instruction sets: measured once
 
   std::function<Call()> prepare;

@@ -136,19 +136,24 @@ Measurement measure(const Case& c, const Configuration& at, double budget) {
     }
     return time(next, calls);
   };
-  std::vector<double> seconds, reference_seconds;
-  constexpr std::size_t kFewest = 3, kMost = 301;
-  while (seconds.size() < kFewest ||
+  const Call beside = c.beside ? c.beside() : Call([] {});
+  std::vector<double> seconds, reference_seconds, over_beside;
+  const std::size_t fewest = c.beside ? 5 : 3;
+  constexpr std::size_t kMost = 301;
+  while (seconds.size() < fewest ||
          (seconds.size() < kMost && now(CLOCK_MONOTONIC) - begin < budget)) {
     reference_seconds.push_back(awake(reference.call, reference_calls));
     seconds.push_back(awake(call, sample.calls));
+    if (c.beside) over_beside.push_back(seconds.back() / awake(beside, sample.calls) - 1);
   }
   const double one_call = median(seconds);
-  return {.seconds = one_call / c.parts,
-          .rate = c.work / one_call / 1e9,
-          .yardstick = reference.name,
-          .yardstick_rate = reference.work / median(reference_seconds) / 1e9,
-          .extra_bytes = call.extra_bytes};
+  Measurement result{.seconds = one_call / c.parts,
+                     .rate = c.work / one_call / 1e9,
+                     .yardstick = reference.name,
+                     .yardstick_rate = reference.work / median(reference_seconds) / 1e9,
+                     .extra_bytes = call.extra_bytes};
+  if (c.beside) result.over_beside = median(over_beside);
+  return result;
 }
 
 }  // namespace fovea::bench

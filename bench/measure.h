@@ -6,6 +6,8 @@
 // other libraries look for work long after a call: they are given time to fall asleep.
 #pragma once
 
+#include <optional>
+
 #include "bench/case.h"
 #include "fovea/ops/kernels/kernels.h"
 
@@ -22,6 +24,7 @@ struct Measurement {
   std::string yardstick;      ///< what it is compared with
   double yardstick_rate = 0;  ///< in the same unit
   std::size_t extra_bytes = 0;
+  std::optional<double> over_beside = {};  ///< time over that of `Case::beside`, less 1
   double fraction() const { return rate / yardstick_rate; }
 };
 

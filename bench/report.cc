@@ -76,8 +76,11 @@ nlohmann::ordered_json json_of(const Case& c, const Configuration& at, const Mea
           {"rate", m.rate},
           {"yardstick", m.yardstick},
           {"yardstick_rate", m.yardstick_rate},
-          {"extra_kib_per_thread", m.extra_bytes > 0 ? nlohmann::ordered_json(extra_kib(at, m))
-                                                     : nlohmann::ordered_json()}};
+          {"extra_kib_per_thread",
+           m.extra_bytes > 0 ? nlohmann::ordered_json(extra_kib(at, m)) : nlohmann::ordered_json()},
+          {"beside", c.beside ? nlohmann::ordered_json(c.beside_name) : nlohmann::ordered_json()},
+          {"over_beside",
+           m.over_beside ? nlohmann::ordered_json(*m.over_beside) : nlohmann::ordered_json()}};
 }
 
 std::string time_text(double seconds) {
@@ -91,6 +94,7 @@ void print(const Case& c, const Configuration& at, const Measurement& m) {
                       kernels::name_of(at.isa), at.threads, c.name(), time_text(m.seconds), m.rate,
                       m.yardstick_rate, c.unit, 100 * m.fraction(), m.yardstick);
   if (m.extra_bytes > 0) std::cout << format("; {:.0f} KiB per thread", extra_kib(at, m));
+  if (m.over_beside) std::cout << format("; {:.1f} % over {}", 100 * *m.over_beside, c.beside_name);
   std::cout << std::endl;
 }
 

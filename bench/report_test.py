@@ -37,6 +37,7 @@ class Report(unittest.TestCase):
             self.assertAlmostEqual(row["gflops"] * row["ms"] * 1e6 / operations, 1)
             self.assertAlmostEqual(row["gflops"] / row["peak_gflops"], row["fraction"])
             self.assertGreater(row["extra_kib_per_thread"], 0)
+            self.assertEqual((row["beside"], row["over_beside"]), (None, None))
 
     def test_each_instruction_set_and_all_threads(self):
         found, _ = rows("forward f32 batch=1 heads=8 lq=512 d=64")
