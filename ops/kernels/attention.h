@@ -112,8 +112,8 @@ void attention_forward(const AttentionProblem<T>& problem, const AttentionResult
 
 /// Fills the gradients that are wanted, from P = exp(s − lse) and dS = P ∘ (dP − D), dP = dy vᵀ, D
 /// = Σ dy∘y − dlse. The contract is that of the forward pass; hidden rows get and send exact zeros.
-/// Every sum has one order, whoever computes its parts: few heads are shared among threads by groups
-/// of queries, which add to dk and dv one after the other.
+/// Every sum has one order, whoever computes its parts: few heads are shared among threads by
+/// groups of queries, which add to dk and dv one after the other.
 template <class T>
 void attention_backward(const AttentionProblem<T>& problem, const AttentionGradient<T>& gradient,
                         void* scratch, int slots);
