@@ -1,6 +1,6 @@
 """Fovea against PyTorch, ONNX Runtime, JAX and NumPy on this machine.
 
-From a fresh environment, at the root of the repository; eight to nine minutes with two CPUs:
+From a fresh environment, at the root of the repository; seven to nine minutes with two CPUs:
 
     pip install -r bench/requirements.txt bazel-bin/python/wheel/*.whl
     python bench/compare.py --json bench/performance.json --chart bench/performance --readme README.md
